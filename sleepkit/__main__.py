@@ -1,0 +1,7 @@
+"""``python -m sleepkit`` is the command line."""
+
+import sys
+
+from sleepkit.cli import main
+
+sys.exit(main())

@@ -1,0 +1,174 @@
+"""Everything one example shows while a model reads it, sleeps on it and answers: fast weights, attention, answers.
+
+Axes: B = 1 example, T token, H head, K key channel, V value channel, Q query, S key position.
+"""
+
+import numpy as np
+import torch
+import xarray as xr
+
+from sleepkit.errors import require
+from sleepkit.model import HybridLM, PassView
+from sleepkit.results import as_attrs, provenance
+from sleepkit.sleep import SleepConfig, Window, rollout, schedule
+from sleepkit.tasks import NOTHING_ASKED, Batch, Split, Task
+
+
+def trace(
+    model: HybridLM,
+    task: Task,
+    *,
+    n_passes: int = 4,
+    index: int = 0,
+    window_len: int | None = None,
+    split: Split = "test",
+) -> xr.DataTree:
+    """Record one example of a task, pass by pass, with the same rollout that trains and evaluates.
+
+    Args:
+        model: the model.
+        task: where the example comes from.
+        n_passes: N.
+        index: which example of the split.
+        window_len: L; the task's own if None.
+        split: "validation", "test" or "train".
+
+    Returns:
+        A tree of four Datasets:
+
+        /fast_weights ``state`` [window, sleep_pass, layer, head, key, value]: S after each pass; sleep_pass 0 is before the
+            window, 1 after reading; NaN where a window has no such pass (windows with a question get one).
+        /attention ``weights`` [window, sleep_pass, layer, head, query, position]: softmax weights of each pass (from 1),
+            NaN outside the window.
+        /tokens by ``token``: id, text, segment, target, window; by ``window``: start, stop, asleep, n_passes.
+        /answers by ``answer``: depth, truth, predicted (texts), right, p_true; ``probability`` [answer, choice].
+
+    Raises:
+        InvalidInputError: for an N that is not a positive integer, a negative index or a window shorter than the label block.
+    """
+    length = task.window_len if window_len is None else window_len
+    sleep = SleepConfig(n_passes=n_passes, window_len=length)
+    return trace_batch(model, task, task.batch(split, index, 1), sleep, label=f"{split}[{index}]")
+
+
+def trace_batch(model: HybridLM, task: Task, batch: Batch, sleep: SleepConfig, *, label: str = "") -> xr.DataTree:
+    """Record a batch of one example; ``trace`` describes what comes back.
+
+    Raises:
+        InvalidInputError: if the batch does not hold exactly one example.
+    """
+    require(batch.size == 1, "batch", "must hold one example", batch.size)
+    views: dict[tuple[int, int], PassView] = {}
+
+    def record(number: int, _window: Window, view: PassView) -> None:
+        views[number, view.n_pass] = view
+
+    with torch.no_grad():
+        windows = schedule(batch, sleep.window_len)
+        result = rollout(model, batch.to(model.embedding.weight.device), sleep, trace=record, windows=windows)
+    attrs = {
+        "task": task.name,
+        "task_options": task.config.to_dict(),
+        "example": label,
+        "n_passes": sleep.n_passes,
+        "window_len": sleep.window_len,
+        "model": model.config.to_dict(),
+        **provenance(),
+    }
+    groups = {
+        "/": xr.Dataset(attrs=as_attrs(attrs)),
+        "/fast_weights": _fast_weights(model, views, windows, sleep.n_passes),
+        "/attention": _attention(model, views, windows, sleep.n_passes),
+        "/tokens": _tokens(task, batch, windows, sleep.n_passes),
+        "/answers": _answers(task, batch, result.logits[0].double().cpu()),
+    }
+    return xr.DataTree.from_dict(groups)
+
+
+def _fast_weights(model: HybridLM, views: dict[tuple[int, int], PassView], windows: list[Window], n_passes: int) -> xr.Dataset:
+    config = model.config
+    layers = [number for number, kind in enumerate(config.layer_kinds) if kind == "gdn"]
+    shape = (len(windows), n_passes + 1, len(layers), config.n_heads, config.key_channels, config.value_channels)
+    states = np.full(shape, np.nan, dtype=np.float32)
+    before = np.zeros(shape[2:], dtype=np.float32)
+    for number in range(len(windows)):
+        states[number, 0] = before
+        for n_pass in range(1, n_passes + 1):
+            view = views.get((number, n_pass))
+            if view is not None:
+                before = np.stack([_array(view.state.fast_weights[layer]) for layer in layers]) if layers else before
+                states[number, n_pass] = before
+    dims = ("window", "sleep_pass", "layer", "head", "key", "value")
+    return xr.Dataset({"state": (dims, states)}, coords={"sleep_pass": np.arange(n_passes + 1), "layer": layers})
+
+
+def _array(weights: torch.Tensor | None) -> np.ndarray:
+    assert weights is not None
+    return weights[0].float().cpu().numpy()
+
+
+def _attention(model: HybridLM, views: dict[tuple[int, int], PassView], windows: list[Window], n_passes: int) -> xr.Dataset:
+    layers = [number for number, kind in enumerate(model.config.layer_kinds) if kind == "attn"]
+    longest = max(window.stop - window.start for window in windows)
+    shape = (len(windows), n_passes, len(layers), model.config.n_heads, longest, longest)
+    weights = np.full(shape, np.nan, dtype=np.float32)
+    for (number, n_pass), view in views.items():
+        for place, layer in enumerate(layers):
+            if layer in view.attention:
+                attention = view.attention[layer][0].float().cpu().numpy()
+                n_queries, n_keys = attention.shape[1:]
+                weights[number, n_pass - 1, place, :, :n_queries, :n_keys] = attention
+    dims = ("window", "sleep_pass", "layer", "head", "query", "position")
+    return xr.Dataset({"weights": (dims, weights)}, coords={"sleep_pass": np.arange(1, n_passes + 1), "layer": layers})
+
+
+def _tokens(task: Task, batch: Batch, windows: list[Window], n_passes: int) -> xr.Dataset:
+    ids = batch.tokens[0].numpy()
+    window_of = np.full(len(ids), -1)
+    for number, window in enumerate(windows):
+        window_of[window.start : window.stop] = number
+    vocab = np.array(task.vocab, dtype=str)
+    return xr.Dataset(
+        {
+            "id": ("token", ids),
+            "text": ("token", vocab[ids]),
+            "segment": ("token", batch.segment[0].numpy().copy()),
+            "target": ("token", batch.targets[0].numpy()),
+            "window_of": ("token", window_of),
+            "start": ("window", [window.start for window in windows]),
+            "stop": ("window", [window.stop for window in windows]),
+            "asleep": ("window", [int(window.asleep) for window in windows]),
+            "n_passes": ("window", [n_passes if window.asleep else 1 for window in windows]),
+        }
+    )
+
+
+def _answers(task: Task, batch: Batch, logits_TW: torch.Tensor) -> xr.Dataset:
+    """Answers as texts; the probability of an answer of several tokens is the product over its tokens."""
+    targets, answer_id = batch.targets[0], batch.answer_id[0]
+    asked = (targets != NOTHING_ASKED).nonzero()[:, 0]
+    probability = logits_TW[asked].softmax(dim=-1)
+    best = probability.argmax(dim=-1)
+    p_target = probability.gather(1, targets[asked][:, None])[:, 0]
+    belongs = answer_id[asked]
+    beyond = range(len(task.vocab), logits_TW.shape[1])  # a model may know more tokens than its task
+    vocab, n_answers = [*task.vocab, *(f"[{token}]" for token in beyond)], batch.n_answers
+
+    def text(ids: torch.Tensor, answer: int) -> str:
+        return " ".join(vocab[int(token)] for token in ids[belongs == answer])
+
+    truth = [text(targets[asked], answer) for answer in range(n_answers)]
+    predicted = [text(best, answer) for answer in range(n_answers)]
+    first = [int((belongs == answer).int().argmax()) for answer in range(n_answers)]
+    choices = np.array(vocab, dtype=str)
+    return xr.Dataset(
+        {
+            "depth": ("answer", batch.coords["depth"][0].numpy().copy()),
+            "truth": ("answer", np.array(truth, dtype=str)),
+            "predicted": ("answer", np.array(predicted, dtype=str)),
+            "right": ("answer", np.array([int(a == b) for a, b in zip(truth, predicted, strict=True)])),
+            "p_true": ("answer", [float(p_target[belongs == answer].prod()) for answer in range(n_answers)]),
+            "probability": (("answer", "choice"), probability[first].numpy()),
+        },
+        coords={"choice": choices},
+    )

@@ -1,0 +1,230 @@
+"""The command line: parse, call, print. Every error a user can cause is one line, and the exit status is then 2."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sleepkit.errors import SleepkitError, refuse, require
+
+if TYPE_CHECKING:
+    from sleepkit.model import HybridLM
+    from sleepkit.tasks import Task
+    from sleepkit.zoo import Card
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except SleepkitError as error:
+        print(f"sleepkit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sleepkit: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sleepkit", description="Watch, train and speed up language models that sleep.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = _add(commands, "train", _train, "train a preset, or go on with an interrupted run")
+    train.add_argument("preset", help="name of a preset; 'sleepkit presets' lists them")
+    train.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set sleep.n_passes=2"
+    )
+    train.add_argument("--folder", help="run folder (default: runs/NAME-DIGEST)")
+    train.add_argument("--publish", metavar="FOLDER", help="evaluate the finished run and write model and card into FOLDER")
+    train.add_argument("--n-examples", type=int, default=4096, help="held-out examples for each N of the card")
+    train.add_argument("--summary", default="", help="one sentence for the card")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    evaluate = _add(commands, "evaluate", _evaluate, "accuracy by N and reasoning depth on held-out examples")
+    evaluate.add_argument("model", help="a bundled model, a published folder or a run folder")
+    evaluate.add_argument("--n-passes", type=_counts, metavar="N[,N]", help="the N to try (default: those on the card, or 1,2,4)")
+    evaluate.add_argument("--n-examples", type=int, help="examples for each N (default: as on the card, or 1000)")
+    evaluate.add_argument("--window-len", type=int, help="window length, tokens")
+    evaluate.add_argument("--output", metavar="FILE", help="write the Dataset as netCDF")
+    evaluate.add_argument("--check", action="store_true", help="compare the counts with the card; exit 1 if they differ")
+    evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    trace = _add(commands, "trace", _trace, "record one example: fast weights after every pass, attention, answers")
+    trace.add_argument("model", help="a bundled model, a published folder or a run folder")
+    trace.add_argument("--n-passes", type=int, default=4)
+    trace.add_argument("--index", type=int, default=0, help="which held-out example")
+    trace.add_argument("--output", metavar="FILE", help="write the tree as netCDF")
+
+    notebook = _add(commands, "notebook", _notebook, "run a notebook with checked parameters")
+    notebook.add_argument("name", help="name or path of a notebook")
+    notebook.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    notebook.add_argument("--output", help="where the executed notebook goes")
+
+    dashboard = _add(commands, "dashboard", _dashboard, "serve the dashboard on this machine")
+    dashboard.add_argument("--port", type=int, default=5006)
+    dashboard.add_argument("--show", action="store_true", help="open a browser")
+
+    bench = _add(commands, "bench", _bench, "measure, and write the figures the README quotes")
+    bench.add_argument("suite", choices=["session", "tasks", "dashboard"])
+    bench.add_argument("--json", dest="output", metavar="FILE", help="where the JSON goes (default: benchmarks/SUITE.json)")
+
+    _add(commands, "presets", _presets, "list the presets")
+    _add(commands, "zoo", _zoo, "list the bundled models")
+    _add(commands, "doctor", _doctor, "say what this installation can do")
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be integers separated by commas, got {text!r}") from None
+
+
+def _train(options: argparse.Namespace) -> int:
+    from sleepkit import zoo
+    from sleepkit.experiments import presets
+    from sleepkit.training import train
+
+    settings = presets.get(options.preset).with_overrides(*options.overrides)
+    run = train(settings, folder=options.folder, progress=not options.quiet)
+    last = run.history.isel(step=-1)
+    print(f"{run.folder}: {settings.steps} steps, loss {float(last.loss):.4f}, {float(last.elapsed_s):.0f} s")
+    if options.publish:
+        card = zoo.publish(
+            run, options.publish, summary=options.summary, n_examples=options.n_examples, progress=not options.quiet
+        )
+        print(card.table())
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from sleepkit.results import save
+    from sleepkit.training import evaluate
+
+    model, task, card, window_len = _load(options.model)
+    on_card = card.accuracy.n_passes.values.tolist() if card else [1, 2, 4]
+    n_examples = int(card.accuracy.n_examples.max()) if card else 1000
+    dataset = evaluate(
+        model,
+        task,
+        n_passes=options.n_passes or on_card,
+        n_examples=n_examples if options.n_examples is None else options.n_examples,
+        window_len=window_len if options.window_len is None else options.window_len,
+        progress=not options.quiet,
+    )
+    from sleepkit.zoo.card import accuracy_table
+
+    print(accuracy_table(dataset))
+    if options.output:
+        print(save(dataset, options.output))
+    if not options.check:
+        return 0
+    if card is None:
+        refuse("--check", "needs a model with a card", options.model)
+    same = dataset.n_correct.equals(card.accuracy.n_correct) and dataset.n_total.equals(card.accuracy.n_total)
+    print("The counts are those on the card." if same else "The counts differ from the card.")
+    return 0 if same else 1
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from sleepkit import plots
+    from sleepkit.analysis import trace
+    from sleepkit.results import save
+
+    model, task, _, window_len = _load(options.model)
+    tree = trace(model, task, n_passes=options.n_passes, index=options.index, window_len=window_len)
+    for window in range(tree["tokens"].sizes["window"]):
+        for sleep_pass in range(1, plots.last_pass(tree, window) + 1):
+            print(plots.fast_weights_summary(tree, window=window, sleep_pass=sleep_pass))
+    answers = tree["answers"]
+    for number in range(answers.sizes["answer"]):
+        at = answers.to_dataset().isel(answer=number)
+        verdict = f"{at.predicted.item()} (true {at.truth.item()}, P(correct) {float(at.p_true):.3f})"
+        print(f"answer {number}, depth {int(at.depth)}: {verdict}")
+    if options.output:
+        print(save(tree, options.output))
+    return 0
+
+
+def _load(name: str) -> "tuple[HybridLM, Task, Card | None, int]":
+    """A bundled or published model with its card, or the finished model of a run folder."""
+    from sleepkit import zoo
+    from sleepkit.model import HybridLM
+    from sleepkit.training import TrainSettings
+
+    note = Path(name) / "settings.json"
+    if name not in zoo.names() and note.exists():
+        settings = TrainSettings.from_json(note.read_text())
+        return HybridLM.load(Path(name) / "model"), settings.task.create(), None, settings.sleep.window_len
+    model, card = zoo.load(name)
+    return model, card.task, card, card.sleep.window_len
+
+
+def _notebook(options: argparse.Namespace) -> int:
+    from sleepkit.notebook import parse_parameter, run_notebook
+
+    given = [name for name, _ in options.parameters]
+    for name in given:
+        require(given.count(name) == 1, f"-p {name}", "must be given once", given.count(name))
+    parameters = {name: parse_parameter(value) for name, value in options.parameters}
+    print(run_notebook(options.name, output=options.output, parameters=parameters))
+    return 0
+
+
+def _dashboard(options: argparse.Namespace) -> int:
+    from sleepkit.ui.app import serve
+
+    serve(port=options.port, show=options.show)
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from sleepkit.bench import run_suite
+
+    report = run_suite(options.suite, Path(options.output or f"benchmarks/{options.suite}.json"))
+    print(json.dumps(report["results"], indent=2))
+    return 0
+
+
+def _presets(_options: argparse.Namespace) -> int:
+    from sleepkit.experiments import presets
+
+    for name in presets.names():
+        print(f"{name:<20} {presets.describe(name)}")
+    return 0
+
+
+def _zoo(_options: argparse.Namespace) -> int:
+    from sleepkit import zoo
+
+    for name in zoo.names():
+        print(f"{name:<20} {zoo.load_card(name).summary}")
+    return 0
+
+
+def _doctor(_options: argparse.Namespace) -> int:
+    from sleepkit.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok  ' if finding.good else 'MISS'} {finding.what}: {finding.detail}")
+    return 0 if all(finding.good or not finding.needed for finding in findings) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Experiments: presets, one per figure of the paper."""

@@ -1,0 +1,107 @@
+"""Complete settings, by name. A preset is a function that returns a whole TrainSettings."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from sleepkit.errors import require
+from sleepkit.model import ModelConfig
+from sleepkit.sleep import SleepConfig
+from sleepkit.training import OptimiserSettings, Stage, TaskSettings, TrainSettings
+
+_PRESETS: dict[str, Callable[..., TrainSettings]] = {}
+
+
+def preset(make: Callable[..., TrainSettings]) -> Callable[..., TrainSettings]:
+    """Register a preset under its function name, with hyphens."""
+    _PRESETS[make.__name__.replace("_", "-")] = make
+    return make
+
+
+def names() -> list[str]:
+    """Return the names ``get`` knows."""
+    return sorted(_PRESETS)
+
+
+def get(name: str, **options: Any) -> TrainSettings:
+    """Return the settings of a preset.
+
+    Args:
+        name: one of ``names()``.
+        options: arguments of the preset function, e.g. ``n_passes``.
+
+    Raises:
+        InvalidInputError: for an unknown preset or option.
+    """
+    require(name in _PRESETS, "preset", f"must be one of {', '.join(names())}", name)
+    known = list(inspect.signature(_PRESETS[name]).parameters)
+    for option, value in options.items():
+        require(option in known, option, f"is no option of preset {name!r}; known: {', '.join(known) or 'none'}", value)
+    return _PRESETS[name](**options)
+
+
+def describe(name: str) -> str:
+    """Return the first line of a preset's description.
+
+    Raises:
+        InvalidInputError: for an unknown preset.
+    """
+    require(name in _PRESETS, "preset", f"must be one of {', '.join(names())}", name)
+    return (inspect.getdoc(_PRESETS[name]) or "").partition("\n")[0]
+
+
+@preset
+def rule110_explorer(*, steps: int = 4000, seed: int = 0, n_threads: int = 1) -> TrainSettings:
+    """One small model for a whole slider: depths 1..8 on a ring of 16, N drawn from 1..5 at every step.
+
+    Depths are learnt in order, so the curriculum asks shallow questions first and deeper ones, more often, later.
+    """
+    depths = list(range(1, 9))
+
+    def weights(deepest: int) -> dict[str, Any]:
+        return {"depth_weights": [min(1.0, 0.25 + 0.25 * d) if d <= deepest else 0.0 for d in depths]}
+
+    starts = {0: 3, 450: 4, 800: 5, 1250: 6, 1800: 7, 2400: 8}
+    return TrainSettings(
+        name="rule110-explorer",
+        task=TaskSettings(name="rule110", options={"width": 16, "n_strings": 4, "rollout_depth": depths}),
+        model=ModelConfig(vocab_size=3 + len(depths), width=64, layers="attn gdn", n_heads=4),
+        sleep=SleepConfig(n_passes=4, window_len=17),
+        n_passes_weights=(0.15, 0.2, 0.2, 0.3, 0.15),
+        curriculum=tuple(Stage(start_step=start, options=weights(deepest)) for start, deepest in starts.items()),
+        optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=1e-3, warmup_steps=50, decay_share=0.25),
+        steps=steps,
+        batch_size=128,
+        seed=seed,
+        log_every=20,
+        checkpoint_every=100,
+        n_threads=n_threads,
+    )
+
+
+@preset
+def fig2b(*, n_passes: int = 1, seed: int = 0) -> TrainSettings:
+    """Figure 2b of Lee et al. 2026 at paper size: Rule 110, t = 32, about 5 billion tokens, fixed N."""
+    return _rule110_paper("fig2b", rollout_depth=32, n_passes=n_passes, seed=seed, steps=97_656)
+
+
+@preset
+def fig2a(*, rollout_depth: int = 8, n_passes: int = 1, seed: int = 0) -> TrainSettings:
+    """Figure 2a of Lee et al. 2026 at paper size: Rule 110 at one depth, 40 million tokens."""
+    return _rule110_paper("fig2a", rollout_depth=rollout_depth, n_passes=n_passes, seed=seed, steps=782)
+
+
+def _rule110_paper(name: str, *, rollout_depth: int, n_passes: int, seed: int, steps: int) -> TrainSettings:
+    options = {"width": 24, "n_strings": 4, "rollout_depth": rollout_depth}
+    return TrainSettings(
+        name=name,
+        task=TaskSettings(name="rule110", options=options),
+        model=ModelConfig(vocab_size=3, width=256, layers="attn gdn attn gdn", n_heads=4),
+        sleep=SleepConfig(n_passes=n_passes, window_len=24),
+        optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=5e-5, warmup_steps=100, decay_share=0.2),
+        steps=steps,
+        batch_size=512,
+        seed=seed,
+        log_every=10,
+        checkpoint_every=500,
+    )

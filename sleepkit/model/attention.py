@@ -1,0 +1,56 @@
+"""Softmax attention over one window. Axes: B batch, T token, E channel, H head, D head channel."""
+
+import torch
+from torch import Tensor, nn
+
+from sleepkit import ops
+from sleepkit.model.config import ModelConfig
+from sleepkit.model.state import AttentionCache
+
+
+class Attention(nn.Module):
+    """Causal attention with rotary positions that restart at each window, and normed queries and keys."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads, self.head_dim, self.rope_base = config.n_heads, config.head_dim, config.rope_base
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.query_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
+        self.key_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(
+        self,
+        x_BTE: Tensor,
+        state: None,
+        *,
+        valid_BT: Tensor | None = None,
+        cache: AttentionCache | None = None,
+        capture: list[Tensor] | None = None,
+    ) -> tuple[Tensor, None, AttentionCache]:
+        """Attend within the window; with a cache, the tokens go on where it ended.
+
+        Args:
+            x_BTE: normed residual stream.
+            state: None, attention carries nothing out of a window.
+            valid_BT: False marks padding (never together with a cache).
+            cache: keys and values of the earlier tokens of this window.
+            capture: receives the softmax weights [B, H, T, S].
+        """
+        batch, seq_len, width = x_BTE.shape
+        heads = self.qkv(x_BTE).view(batch, seq_len, 3, self.n_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        start = 0 if cache is None else cache.keys.shape[2]
+        query = ops.rotary(self.query_norm(heads[0]), start=start, base=self.rope_base)
+        key = ops.rotary(self.key_norm(heads[1]), start=start, base=self.rope_base)
+        value = heads[2]
+        if cache is not None:
+            key, value = torch.cat([cache.keys, key], dim=2), torch.cat([cache.values, value], dim=2)
+        if capture is not None:
+            capture.append(ops.attention_weights(query, key, valid_BS=valid_BT).detach())
+        mixed = ops.attention(query, key, value, valid_BS=valid_BT)
+        return self.out(mixed.transpose(1, 2).reshape(batch, seq_len, width)), None, AttentionCache(key, value)
+
+    def empty_cache(self, x_BTE: Tensor) -> AttentionCache:
+        """Return the cache of a window in which nothing was read."""
+        nothing = x_BTE.new_empty(x_BTE.shape[0], self.n_heads, 0, self.head_dim)
+        return AttentionCache(nothing, nothing)

@@ -1,0 +1,30 @@
+"""One block: sequence mixer, then MLP, each with a norm before and a residual around (Lee et al. 2026, sec. 2)."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from sleepkit.model.attention import Attention
+from sleepkit.model.config import ModelConfig
+from sleepkit.model.gated_delta_net import GatedDeltaNet
+from sleepkit.model.mlp import MLP
+from sleepkit.model.state import LayerCache
+
+MIXERS: dict[str, type[Attention] | type[GatedDeltaNet]] = {"attn": Attention, "gdn": GatedDeltaNet}
+
+
+class Block(nn.Module):
+    """h <- h + Mixer(Norm h);  h <- h + MLP(Norm h)."""
+
+    def __init__(self, config: ModelConfig, kind: str) -> None:
+        super().__init__()
+        self.mixer_norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.mixer = MIXERS[kind](config)
+        self.mlp_norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, h_BTE: Tensor, state: Tensor | None, **reading: Any) -> tuple[Tensor, Tensor | None, LayerCache]:
+        """Run the block on the residual stream; ``reading`` is valid_BT, cache and capture of the mixer."""
+        mixed, state, cache = self.mixer(self.mixer_norm(h_BTE), state, **reading)
+        h_BTE = h_BTE + mixed
+        return h_BTE + self.mlp(self.mlp_norm(h_BTE)), state, cache

@@ -1,0 +1,108 @@
+"""What a hybrid language model is made of, as data."""
+
+from typing import Literal
+
+from sleepkit.errors import require
+from sleepkit.settings import Settings, settings
+
+LAYER_KINDS = ("attn", "gdn")
+
+
+@settings
+class ModelConfig(Settings):
+    """Settings of a HybridLM.
+
+    Attributes:
+        vocab_size: W, number of token ids.
+        width: E, channels of the residual stream.
+        layers: the sequence mixers in order, separated by spaces: "attn" (softmax attention over the window) or "gdn"
+            (Gated DeltaNet fast weights). Stacks of one kind are legal: they are the paper's other baselines.
+        loop: the blocks repeated asleep: "all", or [start, stop) with a prelude before and a coda after, run once.
+        n_heads: heads of attention and of fast weights.
+        key_dim: K, key channels per fast-weight head; width / n_heads if None.
+        value_dim: V, value channels per fast-weight head; width / n_heads if None.
+        conv_len: taps of the short convolution before q, k, v of the fast weights.
+        mlp: activation of the MLP: "relu2" (squared ReLU) or "swiglu".
+        mlp_ratio: hidden channels of the MLP, as a multiple of the width.
+        rope_base: base of the rotary wavelengths of attention.
+        norm_eps: added to mean squares in the norms.
+        allow_negative_eigenvalues: doubles beta, so that a write can also flip what was stored (arXiv 2411.12537).
+        tie_embeddings: use the embedding as the output projection.
+    """
+
+    vocab_size: int
+    width: int = 256
+    layers: str = "attn gdn attn gdn"
+    loop: Literal["all"] | tuple[int, int] = "all"
+    n_heads: int = 4
+    key_dim: int | None = None
+    value_dim: int | None = None
+    conv_len: int = 4
+    mlp: Literal["relu2", "swiglu"] = "relu2"
+    mlp_ratio: float = 4.0
+    rope_base: float = 10000.0
+    norm_eps: float = 1e-6
+    allow_negative_eigenvalues: bool = False
+    tie_embeddings: bool = False
+
+    def check(self) -> None:
+        """Refuse impossible shapes."""
+        for name in ("vocab_size", "width", "n_heads", "conv_len"):
+            require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
+        kinds = self.layer_kinds
+        require(len(kinds) > 0, "layers", "must name at least one layer", self.layers)
+        known = all(kind in LAYER_KINDS for kind in kinds)
+        require(known, "layers", f"must be made of {' and '.join(LAYER_KINDS)}", self.layers)
+        require(self.width % self.n_heads == 0, "n_heads", f"must divide width={self.width}", self.n_heads)
+        if "attn" in kinds:
+            even = self.width // self.n_heads % 2 == 0
+            require(
+                even,
+                "n_heads",
+                f"must leave an even head width of width={self.width} for rotary positions",
+                self.n_heads,
+            )
+        for name in ("key_dim", "value_dim"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "must be 1 or more, or None", value)
+        for name in ("mlp_ratio", "rope_base", "norm_eps"):
+            require(getattr(self, name) > 0, name, "must be above 0", getattr(self, name))
+        if self.loop != "all":
+            start, stop = self.loop
+            inside = 0 <= start < stop <= len(kinds)
+            require(inside, "loop", f"must be [start, stop) inside the {len(kinds)} layers", self.loop)
+
+    @property
+    def layer_kinds(self) -> tuple[str, ...]:
+        """The kind of each layer, in order."""
+        return tuple(self.layers.split())
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks (D in the paper)."""
+        return len(self.layer_kinds)
+
+    @property
+    def loop_span(self) -> tuple[int, int]:
+        """Blocks [start, stop) that every pass repeats."""
+        return (0, self.n_layers) if self.loop == "all" else self.loop
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.n_heads
+
+    @property
+    def key_channels(self) -> int:
+        """K, key channels of one fast-weight head."""
+        return self.key_dim or self.head_dim
+
+    @property
+    def value_channels(self) -> int:
+        """V, value channels of one fast-weight head."""
+        return self.value_dim or self.head_dim
+
+    @property
+    def mlp_channels(self) -> int:
+        """Hidden channels of the MLP."""
+        return round(self.width * self.mlp_ratio)

@@ -1,0 +1,104 @@
+"""Gated DeltaNet: fast weights as a sequence mixer (arXiv 2412.06464; Lee et al. 2026, Eq. 3 with the delta correction).
+
+Axes: B batch, T token, E channel, H head, K key channel, V value channel.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sleepkit import ops
+from sleepkit.model.config import ModelConfig
+from sleepkit.model.state import ConvCache
+
+_SMALLEST_RATE, _LARGEST_RATE = 0.01, 16.0
+_SMALLEST_STEP, _LARGEST_STEP = 1e-3, 0.1
+_L2_EPS = 1e-6
+
+
+class GatedDeltaNet(nn.Module):
+    """Fast weights S [B, H, K, V] written by a gated delta rule.
+
+    q, k, v = SiLU(short_conv(W x)), q and k of unit length; log decay = -exp(A_log) softplus(a + dt_bias);
+    beta = sigmoid(b); output = W_out (RMSNorm(S^T q) SiLU(gate)).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads, self.key_dim, self.value_dim = config.n_heads, config.key_channels, config.value_channels
+        self.beta_scale = 2.0 if config.allow_negative_eigenvalues else 1.0
+        keys, values = self.n_heads * self.key_dim, self.n_heads * self.value_dim
+        self.qkv = nn.Linear(config.width, 2 * keys + values, bias=False)
+        self.conv = nn.Parameter(torch.empty(2 * keys + values, config.conv_len))
+        self.decay_and_beta = nn.Linear(config.width, 2 * self.n_heads, bias=False)
+        self.gate = nn.Linear(config.width, values, bias=False)
+        self.norm = nn.RMSNorm(self.value_dim, eps=config.norm_eps)
+        self.out = nn.Linear(values, config.width, bias=False)
+        self.A_log = nn.Parameter(torch.empty(self.n_heads))
+        self.dt_bias = nn.Parameter(torch.empty(self.n_heads))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the taps and the decay rates: A uniform in [0.01, 16], step log-uniform in [1e-3, 0.1]."""
+        bound = self.conv.shape[1] ** -0.5
+        nn.init.uniform_(self.conv, -bound, bound)
+        with torch.no_grad():
+            self.A_log.copy_(torch.empty_like(self.A_log).uniform_(_SMALLEST_RATE, _LARGEST_RATE).log())
+            low, high = math.log(_SMALLEST_STEP), math.log(_LARGEST_STEP)
+            step = torch.empty_like(self.dt_bias).uniform_(low, high).exp()
+            self.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))
+
+    def forward(
+        self,
+        x_BTE: Tensor,
+        state: Tensor,
+        *,
+        valid_BT: Tensor | None = None,
+        cache: ConvCache | None = None,
+        capture: list[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, ConvCache]:
+        """Read the tokens into the fast weights and out of them.
+
+        Args:
+            x_BTE: normed residual stream.
+            state: fast weights before the first token, [B, H, K, V] fp32.
+            valid_BT: False marks padding: the state passes through untouched.
+            cache: the convolution's last inputs of this window; None starts from zeros.
+            capture: unused, fast weights have no attention weights.
+        """
+        batch, seq_len, _ = x_BTE.shape
+        projected = self.qkv(x_BTE)
+        if valid_BT is not None:
+            projected = projected.masked_fill(~valid_BT[..., None], 0.0)
+        convolved, tail = ops.short_conv(projected, self.conv, None if cache is None else cache.tail)
+        keys = self.n_heads * self.key_dim
+        query, key, value = torch.split(F.silu(convolved), [keys, keys, self.n_heads * self.value_dim], dim=-1)
+        query = _unit_length(query.reshape(batch, seq_len, self.n_heads, self.key_dim))
+        key = _unit_length(key.reshape(batch, seq_len, self.n_heads, self.key_dim))
+        value = value.reshape(batch, seq_len, self.n_heads, self.value_dim)
+        log_decay, beta = self._gates(x_BTE)
+        out, state = ops.gated_delta_rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
+        gate = F.silu(self.gate(x_BTE)).view(batch, seq_len, self.n_heads, self.value_dim)
+        mixed = self.norm(out) * gate
+        return self.out(mixed.reshape(batch, seq_len, -1)), state, ConvCache(tail)
+
+    def empty_cache(self, x_BTE: Tensor) -> ConvCache:
+        """Return the cache of a window in which nothing was read."""
+        return ConvCache(x_BTE.new_zeros(x_BTE.shape[0], self.conv.shape[1] - 1, self.conv.shape[0]))
+
+    def _gates(self, x_BTE: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log decay (natural, <= 0) and write strength, [B, T, H] each, at least fp32."""
+        decay_input, beta_input = _at_least_fp32(self.decay_and_beta(x_BTE)).chunk(2, dim=-1)
+        log_decay = -_at_least_fp32(self.A_log).exp() * F.softplus(decay_input + self.dt_bias)
+        return log_decay, self.beta_scale * beta_input.sigmoid()
+
+
+def _unit_length(x: Tensor) -> Tensor:
+    wide = _at_least_fp32(x)
+    return wide * torch.rsqrt(wide.square().sum(dim=-1, keepdim=True) + _L2_EPS)
+
+
+def _at_least_fp32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,115 @@
+"""The gated delta rule: the write and the read of fast weights.
+
+Axes: B batch, T token, H value head, K key channel, V value channel. Order everywhere: q, k, v, log_decay, beta, state.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from sleepkit.errors import ImplUnavailableError, require
+from sleepkit.kernels import chunked, reference
+
+Impl = Literal["auto", "reference", "chunked", "triton"]
+
+
+class GatedDeltaOutput(NamedTuple):
+    """What the operation returns.
+
+    Attributes:
+        out: [B, T, H, V], in the dtype of v.
+        state: [B, H, K, V], fp32 (fp64 if any input is fp64): the fast weights after the last token.
+    """
+
+    out: Tensor
+    state: Tensor
+
+
+def gated_delta_rule(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    log_decay_BTH: Tensor,
+    beta_BTH: Tensor,
+    state_BHKV: Tensor,
+    *,
+    scale: float | None = None,
+    valid_BT: Tensor | None = None,
+    impl: Impl = "auto",
+) -> GatedDeltaOutput:
+    """Run the gated delta rule over T tokens, state in and state out, differentiable in every input.
+
+    S <- e^log_decay S;  u = beta (v - S^T k);  S <- S + k u^T;  out = scale S^T q
+    (Gated DeltaNet, arXiv 2412.06464; Lee et al. 2026, Eq. 3 with the delta correction). q and k are used as given.
+
+    Args:
+        q_BTHK: queries. Heads may be fewer than those of v if they divide them (each serves a group of value heads).
+        k_BTHK: keys, the shape of q.
+        v_BTHV: values.
+        log_decay_BTH: natural logarithm of the decay, <= 0.
+        beta_BTH: write strength, in (0, 1), or (0, 2) where negative eigenvalues are allowed.
+        state_BHKV: fast weights before the first token.
+        scale: factor of the read; None means K^-0.5.
+        valid_BT: False marks padding: the state passes through untouched and the output there means nothing.
+        impl: how; "auto" picks one (``explain`` says which and why), any other is honoured or refused.
+
+    Raises:
+        InvalidInputError: if shapes do not fit together.
+        ImplUnavailableError: if the implementation asked for cannot serve this call.
+    """
+    _check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
+    chosen, _ = _choose(impl)
+    inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
+    wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in inputs) else torch.float32
+    q, k, v, log_decay, beta, state = (tensor.to(wide) for tensor in inputs)
+    if valid_BT is not None:
+        log_decay = log_decay.masked_fill(~valid_BT[..., None], 0.0)
+        beta = beta.masked_fill(~valid_BT[..., None], 0.0)
+    group = v.shape[2] // q.shape[2]
+    if group > 1:
+        q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)
+    kernel = reference.gated_delta_rule if chosen == "reference" else chunked.gated_delta_rule
+    factor = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    out, state = kernel(q, k, v, log_decay, beta, state, scale=factor)
+    return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
+
+
+def explain(impl: Impl = "auto") -> str:
+    """Say which implementation ``impl`` leads to, and why.
+
+    Raises:
+        ImplUnavailableError: if it leads to none.
+    """
+    chosen, reason = _choose(impl)
+    return f"{chosen}: {reason}"
+
+
+def _choose(impl: str) -> tuple[str, str]:
+    require(impl in get_args(Impl), "impl", f"must be one of {', '.join(get_args(Impl))}", impl)
+    if impl == "triton":
+        raise ImplUnavailableError("impl: 'triton' has no kernels in this version; use 'auto', 'chunked' or 'reference'")
+    if impl == "auto":
+        return "chunked", "the torch path serves every device, dtype and shape"
+    return impl, "asked for by name"
+
+
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, valid: Tensor | None) -> None:
+    require(q.ndim == 4, "q", "must have shape [B, T, H, K]", tuple(q.shape))
+    require(v.ndim == 4, "v", "must have shape [B, T, H, V]", tuple(v.shape))
+    batch, seq_len, n_key_heads, key_dim = q.shape
+    n_heads, value_dim = v.shape[2:]
+    require(seq_len > 0, "q", "must hold at least one token", tuple(q.shape))
+    expected = {
+        "k": (k, (batch, seq_len, n_key_heads, key_dim)),
+        "v": (v, (batch, seq_len, n_heads, value_dim)),
+        "log_decay": (log_decay, (batch, seq_len, n_heads)),
+        "beta": (beta, (batch, seq_len, n_heads)),
+        "state": (state, (batch, n_heads, key_dim, value_dim)),
+    }
+    if valid is not None:
+        expected["valid"] = (valid, (batch, seq_len))
+        require(valid.dtype == torch.bool, "valid", "must be boolean", valid.dtype)
+    for name, (tensor, shape) in expected.items():
+        require(tuple(tensor.shape) == shape, name, f"must have shape {list(shape)} to fit q and v", tuple(tensor.shape))
+    require(n_heads % n_key_heads == 0, "q", f"heads must divide the {n_heads} heads of v", n_key_heads)

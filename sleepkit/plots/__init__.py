@@ -1,0 +1,25 @@
+"""Pictures: xarray in, plotly figure out. No torch, no state."""
+
+from sleepkit.plots.accuracy import accuracy_by_depth, accuracy_summary
+from sleepkit.plots.attention import attention, attention_summary
+from sleepkit.plots.fast_weights import fast_weight_change, fast_weights, fast_weights_summary
+from sleepkit.plots.moment import last_pass, pass_name
+from sleepkit.plots.text import answer_line, token_text
+from sleepkit.plots.theme import Theme, palette, pass_colour
+
+__all__ = [
+    "Theme",
+    "accuracy_by_depth",
+    "accuracy_summary",
+    "answer_line",
+    "attention",
+    "attention_summary",
+    "fast_weight_change",
+    "fast_weights",
+    "fast_weights_summary",
+    "last_pass",
+    "palette",
+    "pass_colour",
+    "pass_name",
+    "token_text",
+]

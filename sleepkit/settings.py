@@ -1,0 +1,210 @@
+"""Settings are data: frozen, complete, strict at every door, with a JSON round trip and a digest."""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar, dataclass_transform
+
+from sleepkit.errors import refuse, require
+
+SettingsClass = TypeVar("SettingsClass", bound=type)
+
+
+class Settings:
+    """Base of every settings class: type-checked on construction, then ``check()`` for the value rules."""
+
+    def __post_init__(self) -> None:
+        """Check every field against its annotation, then the rules between fields.
+
+        Raises:
+            InvalidInputError: if a field has the wrong type or breaks a rule.
+        """
+        for name, annotation in field_types(_class(self)).items():
+            object.__setattr__(self, name, coerce(getattr(self, name), annotation, name))
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that break a rule; overridden by classes that have rules."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data (dicts, lists, numbers, strings)."""
+        return {name: _plain(getattr(self, name)) for name in _names(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build from JSON data; unknown and missing keys are errors.
+
+        Raises:
+            InvalidInputError: naming the key, the rule and the value.
+        """
+        require(isinstance(data, Mapping), cls.__name__, "must be a mapping of settings", data)
+        return cls(**data)
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text: sorted keys, two-space indent."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Build from JSON text.
+
+        Raises:
+            InvalidInputError: if the text is not JSON or not these settings.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            refuse(cls.__name__, f"must be JSON ({error})", text[:60])
+        return cls.from_dict(data)
+
+    def digest(self) -> str:
+        """Return 16 hex digits that identify these settings, the same on every machine."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, checked as a whole again."""
+        return type(self)(**{**{name: getattr(self, name) for name in _names(self)}, **changes})
+
+    def with_overrides(self, *overrides: str) -> Self:
+        """Return a copy with dotted overrides applied, e.g. ``"sleep.n_passes=4"``; values are JSON or bare strings.
+
+        Raises:
+            InvalidInputError: if an override is malformed or names no setting.
+        """
+        result = self
+        for override in overrides:
+            path, separator, text = override.partition("=")
+            require(bool(separator and path), "override", "must look like name.name=value", override)
+            result = _set_path(result, path.split("."), _parse(text), override)
+        return result
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def settings(cls: SettingsClass) -> SettingsClass:
+    """Make a class a frozen, keyword-only dataclass whose constructor refuses unknown and missing names."""
+    made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    made.__init__ = _strict_init(made.__init__, made.__name__)
+    return typing.cast(SettingsClass, made)
+
+
+def _strict_init(init: Callable[..., None], owner: str) -> Callable[..., None]:
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    known = [parameter.name for parameter in parameters]
+    needed = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
+
+    @functools.wraps(init)
+    def strict(self: object, **values: Any) -> None:
+        for name, value in values.items():
+            require(name in known, f"{owner}.{name}", f"unknown setting; known: {', '.join(known)}", value)
+        for name in needed:
+            require(name in values, f"{owner}.{name}", "is required", None)
+        init(self, **values)
+
+    return strict
+
+
+def _class(instance: Settings) -> Any:
+    return type(instance)
+
+
+def _names(instance: Settings) -> list[str]:
+    return list(field_types(_class(instance)))
+
+
+@functools.cache
+def field_types(cls: Any) -> dict[str, Any]:
+    """Return the resolved annotation of each field of a settings class, in order."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def coerce(value: Any, annotation: Any, where: str) -> Any:
+    """Return ``value`` as the annotated type if JSON data could mean it (lists become tuples, ints floats).
+
+    Raises:
+        InvalidInputError: if it could not.
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return _plain(value)  # as JSON would bring it back: a tuple among free options is a list
+    if origin in (types.UnionType, typing.Union):
+        return _coerce_union(value, arguments, where)
+    if origin is typing.Literal:
+        choices = ", ".join(map(repr, arguments))
+        known = any(value == choice and type(value) is type(choice) for choice in arguments)
+        require(known, where, f"must be one of {choices}", value)
+        return value
+    if origin is tuple:
+        return _coerce_tuple(value, arguments, where)
+    if origin is dict:
+        good = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+        require(good, where, "must be a mapping with string keys", value)
+        return {key: coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return value if isinstance(value, annotation) else annotation.from_dict(value)
+    if annotation is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        require(number and abs(value) <= sys.float_info.max, where, "must be a finite number", value)
+        return float(value)
+    if annotation is int:
+        require(isinstance(value, int) and not isinstance(value, bool), where, "must be an integer", value)
+        return value
+    if annotation is type(None):
+        require(value is None, where, "must be None", value)
+        return None
+    require(isinstance(value, annotation), where, f"must be of type {annotation.__name__}", value)
+    return value
+
+
+def _coerce_union(value: Any, choices: tuple[Any, ...], where: str) -> Any:
+    for choice in choices:
+        try:
+            return coerce(value, choice, where)
+        except ValueError:
+            continue
+    names = " or ".join(getattr(choice, "__name__", str(choice)) for choice in choices)
+    return refuse(where, f"must be {names}", value)
+
+
+def _coerce_tuple(value: Any, arguments: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    require(isinstance(value, tuple | list), where, "must be a list", value)
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(coerce(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
+    require(len(value) == len(arguments), where, f"must have {len(arguments)} items", value)
+    pairs = zip(value, arguments, strict=True)
+    return tuple(coerce(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(pairs))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.to_dict()
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _set_path(target: Any, path: list[str], value: Any, override: str) -> Any:
+    name, rest = path[0], path[1:]
+    if isinstance(target, Settings):
+        known = _names(target)
+        require(name in known, "override", f"{name!r} is no setting; known: {', '.join(known)}", override)
+        child = _set_path(getattr(target, name), rest, value, override) if rest else value
+        return target.replace(**{name: child})
+    require(isinstance(target, dict), "override", f"{name!r} has nothing below it", override)
+    return {**target, name: _set_path(target.get(name, {}), rest, value, override) if rest else value}

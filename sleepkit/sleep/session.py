@@ -1,0 +1,265 @@
+"""Streaming: the system as it is used. Wake reading is pass 1; sleep adds passes 2..N, then clears the cache.
+
+Axes: B sequence, T token, E channel, W vocabulary.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from sleepkit.errors import CheckpointError, require
+from sleepkit.files import whole_folder
+from sleepkit.model import HybridLM, ModelState, WindowCache
+from sleepkit.model.hybrid import TOKEN_TYPES
+from sleepkit.model.state import AttentionCache
+from sleepkit.sleep.schedule import SleepConfig
+
+SESSION_FORMAT = "sleepkit-session"
+SESSION_VERSION = 1
+
+
+class _Awake(NamedTuple):
+    """The open window: what is thrown away by the next sleep.
+
+    ``looped`` holds the residual stream after the looped span of pass 1, one tensor per piece read: it is what pass 2 starts
+    from. ``coda_start`` is the state before the window: the coda's own part of it is put back by sleep, because awake the coda
+    has read pass-1 features.
+    """
+
+    cache: WindowCache
+    looped: tuple[Tensor, ...]
+    coda_start: ModelState
+    length: int
+
+
+class Session:
+    """A model that reads a stream, sleeps at window edges and answers in one pass.
+
+    Reading any split of a sequence and sleeping at the window edges gives the same state and the same answers as
+    ``rollout``. What it holds never grows with what was read: the fast weights and at most one window.
+    """
+
+    def __init__(self, model: HybridLM, sleep: SleepConfig, *, batch_size: int = 1) -> None:
+        """Start awake, with empty fast weights and an empty window.
+
+        Raises:
+            InvalidInputError: if the batch size is not a positive integer.
+        """
+        self.model, self.sleep_config, self.batch_size = model, sleep, batch_size
+        self._state = model.initial_state(batch_size)
+        self._awake = self._open_window()
+        self.n_read = 0
+        self.n_sleeps = 0
+
+    @property
+    def state(self) -> ModelState:
+        """The fast weights now: after the last token read, or after the last sleep."""
+        return self._state
+
+    @property
+    def cache_len(self) -> int:
+        """Tokens in the KV cache: those of the open window, fewer than ``window_len``."""
+        return self._awake.length
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes held: fast weights, KV cache and the residual stream of the open window."""
+        window = self._awake.cache.n_bytes + sum(piece.nbytes for piece in self._awake.looped)
+        return self._state.n_bytes + window
+
+    @torch.no_grad()
+    def read(self, tokens_BT: Tensor) -> Tensor:
+        """Read tokens awake (pass 1) and return their logits [B, T, W]; falls asleep by itself at every window edge.
+
+        Args:
+            tokens_BT: any number of tokens; they may cross window edges.
+
+        Raises:
+            InvalidInputError: if the tokens are not a [B, T] integer tensor within the vocabulary; nothing is read then.
+        """
+        self._check(tokens_BT)
+        logits = []
+        while tokens_BT.shape[1] > 0:
+            room = self.sleep_config.window_len - self.cache_len
+            piece, tokens_BT = tokens_BT[:, :room], tokens_BT[:, room:]
+            logits.append(self._read_piece(piece))
+            if self.cache_len == self.sleep_config.window_len:
+                self.sleep()
+        if logits:
+            return torch.cat(logits, dim=1)
+        return self.model.embedding.weight.new_zeros(self.batch_size, 0, self.model.config.vocab_size)
+
+    @torch.no_grad()
+    def sleep(self, n_passes: int | None = None) -> None:
+        """Make passes 2..N over the open window, then clear the KV cache; an empty window changes nothing.
+
+        Args:
+            n_passes: N for this window alone, reading included; the session's own if None. 1 only evicts.
+
+        Raises:
+            InvalidInputError: if ``n_passes`` is not a positive integer.
+        """
+        if n_passes is None:
+            n_passes = self.sleep_config.n_passes
+        whole = isinstance(n_passes, int) and not isinstance(n_passes, bool) and n_passes >= 1
+        require(whole, "n_passes", "must be an integer >= 1", n_passes)
+        if self.cache_len == 0:
+            return
+        if n_passes > 1:
+            self._state = self._consolidate(n_passes)
+        self._awake = self._open_window()
+        self.n_sleeps += 1
+
+    @torch.no_grad()
+    def predict(self, tokens_BT: Tensor) -> Tensor:
+        """Return the logits [B, T, W] that ``read`` would give, leaving this session as it is."""
+        return self.fork().read(tokens_BT)
+
+    def fork(self) -> Self:
+        """Return an independent session in the same condition (tensors are shared: they are never written in place)."""
+        twin = type(self)(self.model, self.sleep_config, batch_size=self.batch_size)
+        twin._state, twin._awake = self._state, self._awake
+        twin.n_read, twin.n_sleeps = self.n_read, self.n_sleeps
+        return twin
+
+    def save(self, path: str | Path) -> None:
+        """Write the session (fast weights, open window, settings) to a folder, whole or not at all."""
+        from safetensors.torch import save_file
+
+        target = Path(path)
+        if target.exists() and not (target / "session.json").exists():
+            raise CheckpointError(f"path: must be new or a sleepkit session, got {str(target)!r}")
+        description = {
+            "format": SESSION_FORMAT,
+            "version": SESSION_VERSION,
+            "model": self.model.config.digest(),
+            "sleep": self.sleep_config.to_dict(),
+            "batch_size": self.batch_size,
+            "length": self.cache_len,
+            "n_read": self.n_read,
+            "n_sleeps": self.n_sleeps,
+        }
+        with whole_folder(target) as temporary:
+            save_file(
+                {name: tensor.contiguous().clone() for name, tensor in self._tensors().items()},
+                temporary / "session.safetensors",
+            )
+            (temporary / "session.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path, model: HybridLM) -> Self:
+        """Read a folder written by ``save``, for the same model configuration.
+
+        Raises:
+            CheckpointError: if it is missing, damaged, of another kind or of another model.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(path)
+        try:
+            description = json.loads((folder / "session.json").read_text())
+            if description["format"] != SESSION_FORMAT or description["version"] != SESSION_VERSION:
+                raise KeyError(f"format {SESSION_FORMAT!r} version {SESSION_VERSION}")
+            same_model = description["model"] == model.config.digest()
+            session = cls(model, SleepConfig.from_dict(description["sleep"]), batch_size=description["batch_size"])
+            tensors = load_file(folder / "session.safetensors", device=str(model.embedding.weight.device))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"path: must be a whole sleepkit session ({reason}), got {str(folder)!r}") from None
+        if not same_model:
+            raise CheckpointError(f"path: must be a session of this model's configuration, got {str(folder)!r}")
+        session._restore(tensors, description, folder)
+        return session
+
+    def _open_window(self) -> _Awake:
+        return _Awake(self.model.empty_cache(self.batch_size), (), self._state, 0)
+
+    def _read_piece(self, tokens_BT: Tensor) -> Tensor:
+        model, awake, state = self.model, self._awake, self._state
+        (start, stop), n_layers = model.config.loop_span, model.config.n_layers
+        cache: WindowCache | None = awake.cache
+        hidden = model.embed(tokens_BT)
+        if start > 0:
+            hidden, state, cache = model.run_layers(hidden, state, (0, start), cache=cache)
+        looped, state, cache = model.run_layers(hidden, state, (start, stop), cache=cache)
+        hidden = looped
+        if stop < n_layers:
+            hidden, state, cache = model.run_layers(hidden, state, (stop, n_layers), cache=cache)
+        assert cache is not None
+        length = awake.length + tokens_BT.shape[1]
+        cache = cache._replace(length=length)
+        self._awake = awake._replace(cache=cache, looped=(*awake.looped, looped), length=length)
+        self._state = state
+        self.n_read += tokens_BT.shape[1]
+        return model.head(hidden)
+
+    def _consolidate(self, n_passes: int) -> ModelState:
+        """Passes 2..N over the stored window; then, if there is a coda, its one real pass on the final features."""
+        model = self.model
+        (start, stop), n_layers = model.config.loop_span, model.config.n_layers
+        hidden, state = torch.cat(self._awake.looped, dim=1), self._state
+        for _ in range(n_passes - 1):
+            hidden, state, _cache = model.run_layers(hidden, state, (start, stop))
+        if stop < n_layers:
+            state = state.with_layers(stop, list(self._awake.coda_start.fast_weights[stop:]))
+            _, state, _cache = model.run_layers(hidden, state, (stop, n_layers))
+        return state
+
+    def _check(self, tokens_BT: Tensor) -> None:
+        whole = isinstance(tokens_BT, Tensor) and tokens_BT.ndim == 2 and tokens_BT.dtype in TOKEN_TYPES
+        require(whole, "tokens", "must be an integer tensor [B, T]", getattr(tokens_BT, "shape", type(tokens_BT).__name__))
+        require(
+            tokens_BT.shape[0] == self.batch_size,
+            "tokens",
+            f"must have batch size {self.batch_size}",
+            tuple(tokens_BT.shape),
+        )
+        if tokens_BT.numel():
+            low, high = int(tokens_BT.min()), int(tokens_BT.max())
+            vocab_size = self.model.config.vocab_size
+            inside = low >= 0 and high < vocab_size
+            require(inside, "tokens", f"must lie in the model's vocabulary [0, {vocab_size})", (low, high))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named: dict[str, Tensor] = {}
+        for number, weights in enumerate(self._state.fast_weights):
+            if weights is not None:
+                named[f"state.{number}"] = weights
+        for number, weights in enumerate(self._awake.coda_start.fast_weights):
+            if weights is not None:
+                named[f"start.{number}"] = weights
+        for number, layer in enumerate(self._awake.cache.layers):
+            named.update({f"cache.{number}.{field}": tensor for field, tensor in layer._asdict().items()})
+        if self._awake.looped:
+            named["looped"] = torch.cat(self._awake.looped, dim=1)
+        return named
+
+    def _restore(self, tensors: dict[str, Tensor], description: dict[str, int], folder: Path) -> None:
+        try:
+            state = ModelState(tuple(self._like(tensors, f"state.{i}", t) for i, t in enumerate(self._state.fast_weights)))
+            begin = ModelState(tuple(self._like(tensors, f"start.{i}", t) for i, t in enumerate(self._state.fast_weights)))
+            fresh = self._awake.cache.layers
+            layers = tuple(type(c)(**{f: tensors[f"cache.{i}.{f}"] for f in c._fields}) for i, c in enumerate(fresh))
+            looped = (tensors["looped"],) if "looped" in tensors else ()
+            length = int(description["length"])
+            held = [piece.shape[1] for piece in looped] or [0]
+            held += [layer.keys.shape[2] for layer in layers if isinstance(layer, AttentionCache)]
+            if set(held) != {length}:
+                raise ValueError(f"length {length} does not match the stored window")
+            self.n_read, self.n_sleeps = int(description["n_read"]), int(description["n_sleeps"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"path: must be a whole sleepkit session ({error}), got {str(folder)!r}") from None
+        self._state = state
+        self._awake = _Awake(WindowCache(layers, length), looped, begin, length)
+
+    @staticmethod
+    def _like(tensors: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:
+        if like is None:
+            return None
+        if tensors[name].shape != like.shape:
+            raise ValueError(f"{name} has shape {list(tensors[name].shape)}")
+        return tensors[name]

@@ -1,0 +1,41 @@
+"""Task generators and their oracles. A task is data: it cannot see a model."""
+
+from typing import Any
+
+from sleepkit.errors import require
+from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, Task
+from sleepkit.tasks.rule110 import Rule110, Rule110Config
+
+__all__ = [
+    "ANSWER",
+    "CONTEXT",
+    "NOTHING_ASKED",
+    "PAD",
+    "QUERY",
+    "Batch",
+    "Floor",
+    "Rule110",
+    "Rule110Config",
+    "Split",
+    "Task",
+    "create",
+    "names",
+]
+
+_REGISTRY = {"rule110": (Rule110Config, Rule110)}
+
+
+def names() -> list[str]:
+    """Return the names ``create`` knows."""
+    return sorted(_REGISTRY)
+
+
+def create(name: str, **options: Any) -> Task:
+    """Make a task by name; the options are the fields of its config class.
+
+    Raises:
+        InvalidInputError: for an unknown name, an unknown option or a value that breaks a rule.
+    """
+    require(name in _REGISTRY, "task name", f"must be one of {', '.join(names())}", name)
+    config_class, task_class = _REGISTRY[name]
+    return task_class(config_class.from_dict(options))

@@ -1,0 +1,141 @@
+"""What every task gives: batches that are pure functions of (config, split, index), an oracle, floors, a rendering.
+
+Shapes: B examples, T positions, A answers in one example.
+"""
+
+import dataclasses
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sleepkit.errors import require
+from sleepkit.settings import Settings
+
+Split = Literal["train", "validation", "test"]
+NOTHING_ASKED = -100
+PAD, CONTEXT, QUERY, ANSWER = range(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Examples of one task.
+
+    Attributes:
+        tokens: [B, T] int64, the input at each position.
+        targets: [B, T] int64, what the model must output at that position; -100 where nothing is asked.
+            The shift is done already: no further shift is needed or allowed.
+        segment: [B, T] int64, 0 pad, 1 context, 2 query, 3 answer.
+        answer_id: [B, T] int64, index in [0, A) of the answer a target belongs to, -1 for none.
+        coords: one [B, A] tensor per name; ``depth`` (reasoning depth, steps) is always there.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    segment: Tensor
+    answer_id: Tensor
+    coords: dict[str, Tensor]
+
+    @property
+    def size(self) -> int:
+        """Number of examples B."""
+        return self.tokens.shape[0]
+
+    @property
+    def n_answers(self) -> int:
+        """Number of answers A in each example."""
+        return self.coords["depth"].shape[1]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Copy every tensor to a device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Take examples ``start`` to ``stop``."""
+        return self._map(lambda tensor: tensor[start:stop])
+
+    def _map(self, change: Any) -> "Batch":
+        return Batch(
+            tokens=change(self.tokens),
+            targets=change(self.targets),
+            segment=change(self.segment),
+            answer_id=change(self.answer_id),
+            coords={name: change(value) for name, value in self.coords.items()},
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Floor:
+    """What a reader who remembers nothing can score, per reasoning depth.
+
+    Attributes:
+        depth: [D] reasoning depths.
+        chance: [D] accuracy of a uniform guess, one answer.
+        constant: [D] accuracy of the best constant answer, one answer.
+        exact_chance: [D] the same guess, all answers of an example right at once.
+        exact_constant: [D] the best constant, all answers of an example right at once.
+        source: how it was obtained ("enumerated" or "sampled").
+    """
+
+    depth: np.ndarray
+    chance: np.ndarray
+    constant: np.ndarray
+    exact_chance: np.ndarray
+    exact_constant: np.ndarray
+    source: str
+
+
+class Task(Protocol):
+    """A source of examples with known answers. A task never sees a model."""
+
+    name: str
+    version: int
+
+    @property
+    def config(self) -> Settings:
+        """The settings this task was made from."""
+        ...
+
+    @property
+    def vocab(self) -> list[str]:
+        """Printable strings by token id."""
+        ...
+
+    @property
+    def seq_len(self) -> int:
+        """T, tokens in one example."""
+        ...
+
+    @property
+    def window_len(self) -> int:
+        """L, the window length the task is meant for, tokens."""
+        ...
+
+    def batch(self, split: Split, index: int, size: int) -> Batch:
+        """Return examples ``index * size`` up to ``(index + 1) * size`` of a split."""
+        ...
+
+    def solve(self, tokens: Tensor) -> Tensor:
+        """Answer from the tokens alone: [B, T] -> [B, A] token ids."""
+        ...
+
+    def floor(self, split: Split | None = None) -> Floor:
+        """Return chance and the best constant answer per depth."""
+        ...
+
+    def render(self, batch: Batch, row: int, predicted: Tensor | None = None) -> str:
+        """Describe one example in text: windows, true path, the model's answers."""
+        ...
+
+
+def check_batch_request(split: str, index: int, size: int) -> None:
+    """Refuse a request for a batch that cannot exist.
+
+    Raises:
+        InvalidInputError: naming the argument.
+    """
+    require(split in get_args(Split), "split", "must be one of 'train', 'validation', 'test'", split)
+    for name, value, least in (("index", index, 0), ("size", size, 1)):
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        require(good, name, f"must be an integer >= {least}", value)

@@ -1,0 +1,118 @@
+"""The dashboard: controls at the left, one computed sentence on top, four panes, all of it driven by one state."""
+
+from typing import Any
+
+import panel as pn
+from panel_material_ui.template.base import Page
+
+from sleepkit.errors import SleepkitError, refuse, require
+from sleepkit.ui.compute import Workshop, shared_workshop
+from sleepkit.ui.session import ExplorerSession
+from sleepkit.ui.state import URL_NAMES, ExplorerState
+from sleepkit.ui.status import StatusLine
+
+_TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
+
+
+class Refusals:
+    """What the address asked for in vain: kept until there is a line to show it on, shown at once from then on."""
+
+    def __init__(self) -> None:
+        self._waiting: list[str] = []
+        self._status: StatusLine | None = None
+
+    def add(self, message: str) -> None:
+        """Show a refusal as soon as possible."""
+        self._waiting.append(message)
+        if self._status is not None:
+            self.show_on(self._status)
+
+    def show_on(self, status: StatusLine) -> None:
+        """Show what waits, and everything later, on a status line."""
+        self._status = status
+        while self._waiting:
+            status.refuse(self._waiting.pop(0), "address")
+
+
+def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None = None) -> Page:
+    """Build the dashboard of one session.
+
+    Args:
+        model_name: name of a bundled model; the address may name another one.
+        workshop: where traces and accuracies are computed; shared by all sessions of the process if None.
+
+    Raises:
+        InvalidInputError: if there is no such model, or the explorer cannot show it.
+    """
+    pn.extension("plotly", notifications=False)
+    workshop = shared_workshop() if workshop is None else workshop
+    state, refused = ExplorerState(), Refusals()
+    state.adopt(workshop.source.load(_model_asked_for(model_name, workshop, refused))[1])
+    location = pn.state.location
+    if location is not None:
+        location.sync(state, list(URL_NAMES), on_error=lambda values: refused.add(_address_error(values)))
+        # The model is read once, above: a name nobody knows must not stay in the state.
+        state.param.watch(lambda event: location.update_query(model=event.new), "model")
+    session = ExplorerSession(state, workshop)
+    refused.show_on(session.status)
+    page = _page(session)
+    page.param.watch(lambda event: state.param.update(theme="dark" if event.new else "light"), "dark_theme")
+    pn.state.onload(session.start)
+    return page
+
+
+def serve(*, port: int = 5006, show: bool = False) -> None:
+    """Serve the dashboard to this machine alone, until interrupted.
+
+    Args:
+        port: port to listen on.
+        show: open a browser.
+
+    Raises:
+        InvalidInputError: if the port is out of range or taken.
+    """
+    require(0 <= port <= 65535, "port", "must be in 0..65535", port)
+    try:
+        pn.serve({"sleep": build_app}, port=port, address="127.0.0.1", show=show, title="sleepkit")
+    except OSError as error:
+        refuse("port", f"must be free ({error.strerror})", port)
+
+
+def _model_asked_for(default: str, workshop: Workshop, refused: Refusals) -> str:
+    """Return the model the address names, if it names a good one."""
+    location = pn.state.location
+    asked = location.query_params.get("model", default) if location is not None else default
+    try:
+        workshop.source.load(asked)
+    except SleepkitError as error:
+        if asked == default:
+            raise
+        refused.add(str(error))
+        return default
+    return str(asked)
+
+
+def _address_error(values: dict[str, Any]) -> str:
+    text = ", ".join(f"{name}={value}" for name, value in values.items())
+    return f"address: must hold settings within their bounds, got {text}"
+
+
+def _page(session: ExplorerSession) -> Page:
+    gap = 10
+    row = {"sizing_mode": "stretch_width", "margin": (gap, 0, 0, 0), "styles": {"gap": f"{gap}px"}}
+    body = pn.Column(
+        session.finding,
+        session.status,
+        pn.Row(session.fast_weights, session.accuracy, **row),
+        pn.Row(session.attention, session.text, **row),
+        sizing_mode="stretch_width",
+        margin=(8, 14),
+    )
+    return Page(
+        title=_TITLE,
+        sidebar=[session.controls],
+        main=[body],
+        sidebar_width=272,
+        busy_indicator="linear",
+        sx={"& .MuiToolbar-root": {"minHeight": "48px"}, "& .MuiAppBar-root h3": {"fontSize": "19px"}},
+    )

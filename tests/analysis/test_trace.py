@@ -1,0 +1,153 @@
+"""A trace shows what the rollout did, no more and no less."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from sleepkit import tasks
+from sleepkit.analysis import trace
+from sleepkit.analysis.trace import trace_batch
+from sleepkit.errors import InvalidInputError
+from sleepkit.model import HybridLM
+from sleepkit.results import group
+from sleepkit.sleep import RolloutResult, SleepConfig, rollout
+from sleepkit.tasks import NOTHING_ASKED, Rule110
+from sleepkit.training import evaluate
+from tests.support.models import small_model
+
+N_PASSES, INDEX = 3, 5
+
+
+def trace_model(**changes: Any) -> HybridLM:
+    """A model with the vocabulary of the task below, unless told otherwise."""
+    return small_model(**{"vocab_size": 5, "dtype": torch.float32, **changes})
+
+
+@pytest.fixture(scope="module")
+def task() -> Rule110:
+    return tasks.create("rule110", width=6, n_strings=2, rollout_depth=[1, 2])
+
+
+@pytest.fixture(scope="module", params=["attn gdn attn gdn", "gdn gdn", "attn attn"])
+def model(request: pytest.FixtureRequest) -> HybridLM:
+    return trace_model(layers=request.param)
+
+
+@pytest.fixture(scope="module")
+def tree(model: HybridLM, task: Rule110) -> xr.DataTree:
+    return trace(model, task, n_passes=N_PASSES, index=INDEX)
+
+
+@pytest.fixture(scope="module")
+def result(model: HybridLM, task: Rule110) -> RolloutResult:
+    with torch.no_grad():
+        return rollout(model, task.batch("test", INDEX, 1), SleepConfig(n_passes=N_PASSES, window_len=7))
+
+
+def layers_of_kind(model: HybridLM, kind: str) -> list[int]:
+    return [number for number, name in enumerate(model.config.layer_kinds) if name == kind]
+
+
+def test_the_state_after_the_last_pass_is_that_of_the_rollout(model: HybridLM, tree: xr.DataTree, result: RolloutResult) -> None:
+    state = group(tree, "fast_weights").state
+    assert state.layer.values.tolist() == layers_of_kind(model, "gdn")
+    for layer in layers_of_kind(model, "gdn"):
+        last = state.sel(layer=layer).isel(window=-1, sleep_pass=1)
+        np.testing.assert_array_equal(last, result.state.fast_weights[layer][0])
+
+
+def test_a_window_starts_from_the_state_the_one_before_ended_with(tree: xr.DataTree) -> None:
+    state = group(tree, "fast_weights").state
+    assert (state.isel(window=0, sleep_pass=0) == 0).all()
+    np.testing.assert_array_equal(state.isel(window=1, sleep_pass=0), state.isel(window=0, sleep_pass=N_PASSES))
+    np.testing.assert_array_equal(state.isel(window=2, sleep_pass=0), state.isel(window=1, sleep_pass=N_PASSES))
+
+
+def test_passes_that_did_not_happen_are_unknown_and_the_others_are_not(tree: xr.DataTree) -> None:
+    for data, first in ((group(tree, "fast_weights").state, 0), (group(tree, "attention").weights, 1)):
+        assert data.sleep_pass.values.tolist() == list(range(first, N_PASSES + 1))
+        happened = ~data.isnull().all([dim for dim in data.dims if dim not in ("window", "sleep_pass")])
+        expected = [[True] * len(data.sleep_pass)] * 2 + [[n_pass <= 1 for n_pass in data.sleep_pass.values]]
+        assert data.size == 0 or happened.transpose("window", "sleep_pass").values.tolist() == expected
+
+
+def test_attention_is_causal_and_its_rows_sum_to_one(model: HybridLM, tree: xr.DataTree) -> None:
+    weights = group(tree, "attention").weights
+    assert weights.layer.values.tolist() == layers_of_kind(model, "attn")
+    for window, (length, n_passes) in enumerate([(7, N_PASSES), (7, N_PASSES), (2, 1)]):
+        shown = weights.isel(window=window, sleep_pass=slice(0, n_passes), query=slice(0, length)).values
+        inside, outside = shown[..., :length], shown[..., length:]
+        np.testing.assert_allclose(inside.sum(-1), 1.0, rtol=0, atol=8 * 2.0**-24)
+        assert (np.triu(inside, 1) == 0).all()
+        assert np.isnan(outside).all()
+        assert np.isnan(weights.isel(window=window, query=slice(length, None)).values).all()
+
+
+def test_the_windows_and_tokens_are_those_of_the_example(task: Rule110, tree: xr.DataTree) -> None:
+    batch, tokens = task.batch("test", INDEX, 1), group(tree, "tokens")
+    assert list(zip(tokens.start.values.tolist(), tokens.stop.values.tolist(), strict=True)) == [(0, 7), (7, 14), (14, 16)]
+    assert tokens.asleep.values.tolist() == [1, 1, 0]
+    assert tokens.n_passes.values.tolist() == [N_PASSES, N_PASSES, 1]
+    assert tokens.window_of.values.tolist() == [0] * 7 + [1] * 7 + [2] * 2
+    assert tokens.id.values.tolist() == batch.tokens[0].tolist()
+    assert tokens.text.values.tolist() == [task.vocab[token] for token in batch.tokens[0].tolist()]
+    assert tokens.target.values.tolist() == batch.targets[0].tolist()
+    assert tokens.segment.values.tolist() == batch.segment[0].tolist()
+
+
+def test_the_answers_are_those_of_the_rollout(task: Rule110, tree: xr.DataTree, result: RolloutResult) -> None:
+    batch, answers = task.batch("test", INDEX, 1), group(tree, "answers")
+    asked = batch.targets[0] != NOTHING_ASKED
+    probability, targets = result.logits[0, asked].double().softmax(-1), batch.targets[0, asked]
+    np.testing.assert_allclose(answers.probability.values, probability, atol=1e-12)
+    np.testing.assert_allclose(answers.p_true, probability.gather(1, targets[:, None])[:, 0], atol=1e-12)
+    assert answers.truth.values.tolist() == [task.vocab[target] for target in targets.tolist()]
+    assert answers.depth.values.tolist() == batch.coords["depth"][0].tolist()
+
+
+def test_right_answers_in_traces_add_up_to_those_of_evaluate(task: Rule110) -> None:
+    model = trace_model(layers="attn gdn")
+    counted = evaluate(model, task, n_passes=N_PASSES, n_examples=12)
+    right = {1: 0, 2: 0}
+    for index in range(12):
+        answers = group(trace(model, task, n_passes=N_PASSES, index=index), "answers")
+        for depth, value in zip(answers.depth.values.tolist(), answers.right.values.tolist(), strict=True):
+            right[depth] += value
+    assert counted.n_correct.values.tolist() == [[right[1], right[2]]]
+
+
+def test_a_model_with_a_larger_vocabulary_than_the_task_can_be_traced(task: Rule110) -> None:
+    model = trace_model(vocab_size=9)
+    right = [int(group(trace(model, task, n_passes=2, index=index), "answers").right.sum()) for index in range(4)]
+    assert sum(right) == int(evaluate(model, task, n_passes=2, n_examples=4).n_correct.sum())
+
+
+def test_a_looped_span_attends_in_every_pass_and_the_prelude_only_in_the_first(task: Rule110) -> None:
+    model = trace_model(layers="attn gdn attn gdn", loop=(1, 3))
+    weights = group(trace(model, task, n_passes=N_PASSES), "attention").weights.isel(window=0)
+    seen = ~weights.isnull().all(["head", "query", "position"])
+    assert seen.sel(layer=0).values.tolist() == [True, False, False]
+    assert seen.sel(layer=2).values.tolist() == [True] * N_PASSES
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("n_passes", {"n_passes": 0}),
+        ("n_passes", {"n_passes": 1.5}),
+        ("index", {"index": -1}),
+        ("split", {"split": "dev"}),
+        ("window_len", {"window_len": 1}),
+    ],
+)
+def test_impossible_requests_are_refused_by_name(task: Rule110, name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{name}: must "):
+        trace(trace_model(), task, **options)
+
+
+def test_more_than_one_example_is_refused(task: Rule110) -> None:
+    with pytest.raises(InvalidInputError, match="batch: must hold one example, got 2"):
+        trace_batch(trace_model(), task, task.batch("test", 0, 2), SleepConfig(window_len=7))

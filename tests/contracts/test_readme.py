@@ -1,0 +1,100 @@
+"""The README agrees with the code, the cards and the committed measurements."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from sleepkit.bench import readme
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    assert readme.regenerate(README) == README
+
+
+def test_every_generated_part_stands_in_the_readme() -> None:
+    assert set(re.findall(r"<!-- begin ([\w-]+) -->", README)) == set(readme.PARTS)
+
+
+def test_a_stale_part_is_noticed() -> None:
+    stale = README.replace("<!-- end notation -->", "| x | y | z | stale |\n<!-- end notation -->")
+    assert stale != README
+    assert readme.regenerate(stale) == README
+
+
+def test_every_local_link_and_picture_exists() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if not target.startswith("http")]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_tree_names_every_package() -> None:
+    tree = README.partition("## The tree")[2].partition("## Notation")[0]
+    packages = [path.parent.name for path in (ROOT / "sleepkit").glob("*/__init__.py")]
+    assert packages
+    assert [name for name in packages if f"  {name}/" not in tree] == []
+
+
+def test_python_examples_compile() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        compile(block, "README.md", "exec")
+
+
+def test_the_first_python_example_runs() -> None:
+    block = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[0].replace("n_examples=512", "n_examples=8")
+    done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_environment_file_installs_the_project_and_nothing_else() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    python, pip, extra = dependencies
+    assert python == f"python{project['requires-python']}"
+    assert pip == "pip"
+    assert extra == {"pip": ["-c constraints.txt", "-e .[test]"]}
+
+
+def test_constraints_pin_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    names = {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in wanted}
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
+    assert names - pinned == set()
+
+
+def test_import_is_cheap_and_needs_no_face() -> None:
+    code = (
+        "import sys, torch, time\n"
+        "began = time.perf_counter()\n"
+        "import sleepkit\n"
+        "took = time.perf_counter() - began\n"
+        "faces = {'panel', 'papermill', 'plotly', 'xarray', 'ipywidgets'} & set(sys.modules)\n"
+        "assert took < 0.2, took\n"
+        "assert not faces, faces\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_core_runs_without_the_faces() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('panel', 'papermill', 'plotly', 'ipywidgets', 'h5netcdf', 'kaleido', 'panel_material_ui'):\n"
+        "    sys.modules[name] = None\n"
+        "import sleepkit as sk\n"
+        "task = sk.tasks.create('rule110', width=8, n_strings=2, rollout_depth=1)\n"
+        "model = sk.HybridLM(sk.ModelConfig(vocab_size=3, width=8, n_heads=2))\n"
+        "data = sk.evaluate(model, task, n_passes=2, n_examples=8)\n"
+        "assert int(data.n_total.sum()) == 16\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,42 @@
+"""What the bundled models claim: the card's table shows that sleep pays where reasoning is deep, and it can be counted again."""
+
+import numpy as np
+import pytest
+
+from sleepkit import zoo
+from sleepkit.training import evaluate
+
+
+@pytest.fixture(scope="module")
+def card() -> zoo.Card:
+    return zoo.load_card("rule110-explorer")
+
+
+def test_every_cell_counts_at_least_2000_held_out_answers(card: zoo.Card) -> None:
+    assert card.accuracy.attrs["split"] == "test"
+    assert int(card.accuracy.n_total.min()) >= 2000
+
+
+def test_at_two_depths_where_one_pass_is_near_the_floor_sleep_gains_35_points(card: zoo.Card) -> None:
+    data = card.accuracy
+    vanilla = data.accuracy.sel(n_passes=1)
+    near_floor = vanilla - data.floor <= 0.05
+    gain = data.accuracy.max("n_passes") - vanilla
+    assert int((near_floor & (gain >= 0.35)).sum()) >= 2
+
+
+@pytest.mark.parametrize("n_passes", [1, 4])
+def test_counting_again_agrees_with_the_card(card: zoo.Card, n_passes: int) -> None:
+    model, _ = zoo.load(card.name)
+    again = evaluate(model, card.task, n_passes=n_passes, n_examples=256, window_len=card.sleep.window_len)
+    claimed = card.accuracy.accuracy.sel(n_passes=n_passes)
+    n_total = again.n_total.sel(n_passes=n_passes)
+    spread = np.sqrt(np.clip(claimed * (1 - claimed), 0.01, None) / n_total)
+    assert bool((np.abs(again.accuracy.sel(n_passes=n_passes) - claimed) < 4 * spread).all())
+
+
+def test_the_card_says_where_the_weights_come_from(card: zoo.Card) -> None:
+    needed = {"seed", "tokens", "wall_time_s", "device", "weights_digest", "git_revision", "version_torch", "processor"}
+    assert needed <= set(card.provenance)
+    assert card.provenance["tokens"] == card.settings.steps * card.settings.batch_size * card.task.seq_len
+    assert card.summary

@@ -1,0 +1,98 @@
+"""Softmax attention in one window, its padding, and rotary positions."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from sleepkit import ops
+from sleepkit.errors import InvalidInputError
+from tests.support.compare import assert_close, assert_same_bits
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def attend_one_by_one(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Loop over queries; each takes the exponentials of the keys it may see."""
+    out, offset = torch.empty_like(q), k.shape[2] - q.shape[2]
+    for example in range(q.shape[0]):
+        for query in range(q.shape[2]):
+            own = query + offset
+            seen = [key for key in range(own + 1) if key == own or valid is None or bool(valid[example, key])]
+            scores = k[example, :, seen] @ q[example, :, query, :, None] / q.shape[-1] ** 0.5
+            weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
+            out[example, :, query] = (weights * v[example, :, seen]).sum(dim=1)
+    return out
+
+
+@pytest.mark.parametrize(("n_queries", "n_keys"), [(1, 1), (6, 6), (1, 6), (3, 7)])
+def test_attention_equals_an_explicit_softmax(n_queries: int, n_keys: int) -> None:
+    q, k, v = draw(2, 3, n_queries, 4), draw(2, 3, n_keys, 4, seed=1), draw(2, 3, n_keys, 4, seed=2)
+    assert_close(ops.attention(q, k, v), attend_one_by_one(q, k, v))
+
+
+@pytest.mark.parametrize(("n_queries", "n_keys"), [(6, 6), (3, 7), (1, 6)])
+def test_attention_with_padded_keys_equals_an_explicit_softmax(n_queries: int, n_keys: int) -> None:
+    q, k, v = draw(2, 3, n_queries, 4), draw(2, 3, n_keys, 4, seed=1), draw(2, 3, n_keys, 4, seed=2)
+    valid = torch.rand(2, n_keys, generator=torch.Generator().manual_seed(5)) < 0.5
+    assert not valid.all()
+    assert_close(ops.attention(q, k, v, valid_BS=valid), attend_one_by_one(q, k, v, valid))
+
+
+def test_attention_weights_are_the_ones_attention_applies() -> None:
+    q, k, v = draw(2, 3, 4, 4), draw(2, 3, 6, 4, seed=1), draw(2, 3, 6, 4, seed=2)
+    valid = torch.tensor([[False, True, True, False, True, True], [True] * 6])
+    for mask in (None, valid):
+        weights = ops.attention_weights(q, k, valid_BS=mask)
+        assert_close(weights @ v, ops.attention(q, k, v, valid_BS=mask), what="weights times values")
+        assert_close(weights.sum(-1), torch.ones(2, 3, 4, dtype=torch.float64), what="sum of weights")
+
+
+@pytest.mark.parametrize("query", [0, 2, 5])
+def test_a_query_sees_no_later_key(query: int) -> None:
+    k, v = draw(1, 2, 6, 4, seed=1).requires_grad_(), draw(1, 2, 6, 4, seed=2).requires_grad_()
+    out = ops.attention(draw(1, 2, 6, 4), k, v)
+    for gradient in torch.autograd.grad(out[:, :, query].square().sum(), (k, v)):
+        assert not gradient[:, :, query + 1 :].any()
+        assert gradient[:, :, : query + 1].any()
+
+
+def test_what_padded_keys_hold_does_not_matter_to_valid_queries() -> None:
+    q, k, v = draw(1, 2, 6, 4), draw(1, 2, 6, 4, seed=1), draw(1, 2, 6, 4, seed=2)
+    valid = torch.tensor([[False, False, True, True, False, True]])
+    hidden = ~valid[0]
+    other_k, other_v = k.clone(), v.clone()
+    other_k[:, :, hidden], other_v[:, :, hidden] = 50.0, -50.0
+    expected = ops.attention(q, k, v, valid_BS=valid)[:, :, valid[0]]
+    assert_same_bits(ops.attention(q, other_k, other_v, valid_BS=valid)[:, :, valid[0]], expected)
+
+
+@pytest.mark.parametrize("shift", [1, 7, 100])
+def test_scores_of_rotated_vectors_depend_on_relative_positions_only(shift: int) -> None:
+    q, k = draw(1, 2, 5, 8), draw(1, 2, 5, 8, seed=1)
+
+    def scores(start: int) -> Tensor:
+        return ops.rotary(q, start=start, base=100.0) @ ops.rotary(k, start=start, base=100.0).mT
+
+    assert_close(scores(shift), scores(0))
+
+
+def test_rotary_equals_multiplication_by_a_unit_complex_number() -> None:
+    x, position, base = draw(1, 1, 6, 8), torch.arange(3, 9, dtype=torch.float64), 50.0
+    frequency = base ** -(torch.arange(4, dtype=torch.float64) / 4)
+    turned = torch.complex(x[..., :4], x[..., 4:]) * torch.exp(1j * position[:, None] * frequency)
+    assert_close(ops.rotary(x, start=3, base=base), torch.cat([turned.real, turned.imag], dim=-1))
+
+
+def test_rotary_moves_scores_when_only_one_side_is_shifted() -> None:
+    q, k = draw(1, 1, 1, 8), draw(1, 1, 1, 8, seed=1)
+    here = ops.rotary(q, start=0, base=100.0) @ ops.rotary(k, start=0, base=100.0).mT
+    there = ops.rotary(q, start=3, base=100.0) @ ops.rotary(k, start=0, base=100.0).mT
+    with pytest.raises(AssertionError):
+        assert_close(there, here, tolerance=1e-3)
+
+
+def test_rotary_refuses_an_odd_number_of_channels() -> None:
+    with pytest.raises(InvalidInputError, match="head channels: must be even for rotary positions, got 7"):
+        ops.rotary(draw(1, 1, 2, 7), start=0, base=100.0)

@@ -1,0 +1,352 @@
+"""The plot builders: what a figure shows is what the Dataset holds, on one scale, under its right name."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import torch
+import xarray as xr
+
+import sleepkit as sk
+from sleepkit import plots
+from sleepkit.errors import InvalidInputError, StoreError
+from sleepkit.plots.mosaic import labels, mosaic
+
+N_PASSES = 3
+N_HEADS = 4
+QUESTION = 2
+DEPTHS = [1, 2, 4]
+HOSTILE = "<b>&\"'"
+
+
+def traced(layers: str = "attn gdn gdn", n_passes: int = N_PASSES) -> xr.DataTree:
+    """A trace of an untrained model: two windows slept on, then the question."""
+    task = sk.tasks.create("rule110", width=6, n_strings=QUESTION, rollout_depth=[1, 2])
+    torch.manual_seed(0)
+    config = sk.ModelConfig(vocab_size=len(task.vocab), width=16, layers=layers, n_heads=N_HEADS, key_dim=3, value_dim=5)
+    return sk.trace(sk.HybridLM(config), task, n_passes=n_passes)
+
+
+@pytest.fixture(scope="module")
+def tree() -> xr.DataTree:
+    return traced()
+
+
+def evaluated(n_passes: tuple[int, ...] = (1, 2, 4), floor: float = 0.6) -> xr.Dataset:
+    """An evaluation in which more passes do better, and deeper questions are harder."""
+    n_total = np.full((len(n_passes), len(DEPTHS)), 200)
+    n_correct = np.array([[100 + 20 * count - 10 * depth for depth in DEPTHS] for count in n_passes])
+    share, grid = n_correct / n_total, ("n_passes", "depth")
+    return xr.Dataset(
+        {
+            "n_correct": (grid, n_correct),
+            "n_total": (grid, n_total),
+            "accuracy": (grid, share),
+            "accuracy_low": (grid, share - 0.05),
+            "accuracy_high": (grid, share + 0.05),
+            "floor": ("depth", [floor, 0.52, 0.5]),
+            "chance": ("depth", [0.5, 0.5, 0.5]),
+            "n_exact": ("n_passes", n_total[:, 0]),
+            "n_examples": ("n_passes", n_total[:, 0]),
+        },
+        coords={"n_passes": list(n_passes), "depth": DEPTHS},
+    )
+
+
+def states(tree: xr.DataTree, layer: int = 1) -> np.ndarray:
+    """S as [window, sleep_pass, head, key, value]."""
+    return np.asarray(tree["fast_weights"]["state"].sel(layer=layer).values)
+
+
+def tiles_of(figure: go.Figure, n_rows: int, n_cells: int) -> np.ndarray:
+    """Cut a figure of four heads, two by two, back into its tiles."""
+    picture = np.asarray(figure.data[0].z)
+    assert picture.shape == (2 * n_rows + 2, 2 * n_cells + 1)
+    starts = [(0, 0), (0, n_cells + 1), (n_rows + 2, 0), (n_rows + 2, n_cells + 1)]
+    return np.stack([picture[row : row + n_rows, cell : cell + n_cells] for row, cell in starts])
+
+
+def title(figure: go.Figure) -> str:
+    return str(figure.layout.title.text)
+
+
+def opacities(html: str) -> list[float]:
+    return [float(value) for value in re.findall(r"opacity:([\d.]+)", html)]
+
+
+def named(figure: go.Figure) -> dict[str, Any]:
+    return {trace.name: trace for trace in figure.data}
+
+
+# Windows and passes that a trace of three windows and three passes has: the question gets one pass.
+MOMENTS = [(window, n_pass) for window in range(QUESTION) for n_pass in range(N_PASSES + 1)] + [(QUESTION, 0), (QUESTION, 1)]
+
+
+@pytest.mark.parametrize("n_tiles", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("n_columns", [None, 1, 2, 7])
+def test_a_mosaic_holds_every_tile_whole_and_nothing_else(n_tiles: int, n_columns: int | None) -> None:
+    tiles = np.arange(1, n_tiles * 6 + 1, dtype=np.float32).reshape(n_tiles, 2, 3)
+    picture, corners = mosaic(tiles, n_columns)
+    assert len(set(corners)) == n_tiles
+    for tile, (row, cell) in zip(tiles, corners, strict=True):
+        np.testing.assert_array_equal(picture[row : row + 2, cell : cell + 3], tile)
+    assert np.count_nonzero(~np.isnan(picture)) == tiles.size
+
+
+def test_tiles_of_a_mosaic_never_touch() -> None:
+    picture, corners = mosaic(np.ones((5, 2, 3)), n_columns=2)
+    assert corners == [(0, 0), (0, 4), (4, 0), (4, 4), (8, 0)]
+    assert np.isnan(picture[[2, 3, 6, 7], :]).all()
+    assert np.isnan(picture[:, 3]).all()
+
+
+def test_the_label_of_a_mosaic_cell_names_its_head_row_and_column() -> None:
+    picture, corners = mosaic(np.ones((3, 2, 4)))
+    text = labels((3, 2, 4), corners, picture.shape, "key", "value")
+    assert text[corners[2][0] + 1, corners[2][1] + 3] == "head 2, key 1, value 3"
+    assert set(text[np.isnan(picture)]) == {""}
+
+
+@pytest.mark.parametrize(("window", "sleep_pass"), MOMENTS)
+@pytest.mark.parametrize("layer", [1, 2])
+def test_a_figure_shows_the_fast_weights_of_its_moment(tree: xr.DataTree, window: int, sleep_pass: int, layer: int) -> None:
+    figure = plots.fast_weights(tree, window=window, sleep_pass=sleep_pass, layer=layer)
+    np.testing.assert_array_equal(tiles_of(figure, 3, 5), states(tree, layer)[window, sleep_pass])
+
+
+@pytest.mark.parametrize("view", ["value", "change"])
+def test_the_colour_range_is_the_same_for_every_window_and_pass_and_saturates_rarely(tree: xr.DataTree, view: Any) -> None:
+    figures = [plots.fast_weights(tree, window=window, sleep_pass=number, view=view) for window, number in MOMENTS]
+    ranges = {(figure.data[0].zmin, figure.data[0].zmax) for figure in figures}
+    assert len(ranges) == 1
+    low, high = ranges.pop()
+    assert low == -high
+    shown = np.concatenate([np.abs(figure.data[0].z[~np.isnan(figure.data[0].z)]) for figure in figures])
+    assert 0 < np.mean(shown > high) <= 0.01
+
+
+def test_a_change_is_the_difference_to_the_pass_before(tree: xr.DataTree) -> None:
+    figure = plots.fast_weights(tree, window=1, sleep_pass=2, view="change")
+    difference = states(tree)[1, 2] - states(tree)[1, 1]
+    np.testing.assert_array_equal(tiles_of(figure, 3, 5), difference)
+    assert np.abs(difference).max() > 0
+
+
+def test_fast_weights_are_shown_after_the_last_pass_of_the_first_layer_unless_asked_otherwise(tree: xr.DataTree) -> None:
+    chosen = plots.fast_weights(tree, window=0, sleep_pass=N_PASSES, layer=1)
+    assert plots.fast_weights(tree) == chosen
+
+
+@pytest.mark.parametrize(
+    ("window", "sleep_pass", "words"),
+    [
+        (0, 0, "before reading"),
+        (0, 1, "after pass 1 of 3 (reading)"),
+        (1, 2, "after pass 2 of 3 (asleep)"),
+        (1, 3, "after pass 3 of 3 (asleep)"),
+        (QUESTION, 1, "after answering"),
+    ],
+)
+def test_a_title_says_window_and_pass(tree: xr.DataTree, window: int, sleep_pass: int, words: str) -> None:
+    figure = plots.fast_weights(tree, window=window, sleep_pass=sleep_pass)
+    assert title(figure) == f"Fast weights, layer 1, window {window}, {words}"
+    assert words in plots.fast_weights_summary(tree, window=window, sleep_pass=sleep_pass)
+
+
+def test_with_n_1_nothing_is_called_asleep() -> None:
+    awake = traced(n_passes=1)
+    texts = [title(plots.fast_weights(awake, window=window)) for window in range(QUESTION + 1)]
+    texts += [title(plots.attention(awake, window=window)) for window in range(QUESTION + 1)]
+    texts += [plots.token_text(awake), plots.answer_line(awake)]
+    assert not any("asleep" in text for text in texts)
+    assert "after pass 1 of 1 (reading)" in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "argument"),
+    [
+        ({"window": -1}, "window"),
+        ({"window": QUESTION + 1}, "window"),
+        ({"sleep_pass": -1}, "sleep_pass"),
+        ({"sleep_pass": N_PASSES + 1}, "sleep_pass"),
+        ({"window": QUESTION, "sleep_pass": 2}, "sleep_pass"),
+        ({"layer": 0}, "layer"),
+        ({"layer": 3}, "layer"),
+        ({"view": "both"}, "view"),
+    ],
+)
+def test_fast_weights_that_are_not_in_the_trace_are_refused(tree: xr.DataTree, arguments: dict[str, Any], argument: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{argument}: must be"):
+        plots.fast_weights(tree, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "argument"),
+    [
+        ({"window": -1}, "window"),
+        ({"window": QUESTION + 1}, "window"),
+        ({"sleep_pass": 0}, "sleep_pass"),
+        ({"sleep_pass": N_PASSES + 1}, "sleep_pass"),
+        ({"window": QUESTION, "sleep_pass": 2}, "sleep_pass"),
+        ({"layer": 1}, "layer"),
+    ],
+)
+def test_attention_that_is_not_in_the_trace_is_refused(tree: xr.DataTree, arguments: dict[str, Any], argument: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{argument}: must be"):
+        plots.attention(tree, **arguments)
+
+
+def test_a_model_without_the_layers_in_question_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="must be of a model with fast weights"):
+        plots.fast_weights(traced("attn"))
+    with pytest.raises(InvalidInputError, match="must be of a model with attention"):
+        plots.attention(traced("gdn"))
+
+
+@pytest.mark.parametrize(("window", "length"), [(0, 7), (1, 7), (QUESTION, 2)])
+def test_attention_shows_the_window_and_looks_only_back(tree: xr.DataTree, window: int, length: int) -> None:
+    figure = plots.attention(tree, window=window)
+    tiles = np.nan_to_num(tiles_of(figure, length, length))
+    np.testing.assert_allclose(tiles.sum(axis=-1), 1.0, rtol=1e-5)
+    assert np.triu(tiles, k=1).max() == 0.0
+    assert (figure.data[0].zmin, figure.data[0].zmax) == (0.0, 1.0)
+
+
+def test_attention_names_the_tokens_that_look_and_are_looked_at(tree: xr.DataTree) -> None:
+    texts = tree["tokens"]["text"].values
+    hover = plots.attention(tree, window=1).data[0].text
+    assert hover[9 + 3][2] == f"head 2: position 3 ({texts[7 + 3]}) looks at 2 ({texts[7 + 2]})"
+
+
+def test_the_change_by_pass_is_its_norm_with_one_line_for_each_window(tree: xr.DataTree) -> None:
+    lines = named(plots.fast_weight_change(tree, layer=2))
+    assert list(lines) == ["window 0", "window 1", "answering"]
+    norms = np.linalg.norm(np.diff(states(tree, 2), axis=1).reshape(QUESTION + 1, N_PASSES, -1), axis=-1)
+    for window, line in enumerate(lines.values()):
+        n_passes = 1 if window == QUESTION else N_PASSES
+        assert list(line.x) == list(range(1, n_passes + 1))
+        np.testing.assert_allclose(line.y, norms[window, :n_passes], rtol=1e-5)
+
+
+def test_accuracy_has_a_line_and_a_band_for_each_n_and_the_floor() -> None:
+    data = evaluated()
+    lines = named(plots.accuracy_by_depth(data))
+    assert list(lines["floor (best constant)"].y) == data.floor.values.tolist()
+    for n_passes, name in [(1, "N = 1, no sleep"), (2, "N = 2"), (4, "N = 4")]:
+        row = data.sel(n_passes=n_passes)
+        assert list(lines[name].x) == DEPTHS
+        assert list(lines[name].y) == row.accuracy.values.tolist()
+        band = lines[f"N{n_passes} 95 %"]
+        assert list(band.y) == [*row.accuracy_high.values, *row.accuracy_low.values[::-1]]
+        assert list(band.x) == [*DEPTHS, *DEPTHS[::-1]]
+
+
+def test_only_n_1_is_called_no_sleep() -> None:
+    names = [trace.name for trace in plots.accuracy_by_depth(evaluated()).data if "no sleep" in trace.name]
+    assert names == ["N = 1, no sleep"]
+
+
+@pytest.mark.parametrize("floor", [0.6, 0.3, 0.01])
+def test_no_floor_and_no_line_leaves_the_figure(floor: float) -> None:
+    low, high = plots.accuracy_by_depth(evaluated(floor=floor)).layout.yaxis.range
+    assert low <= floor
+    assert low >= 0.0
+    assert high >= 1.0
+
+
+def test_the_marker_stands_on_the_accuracy_it_names() -> None:
+    data = evaluated()
+    marker = named(plots.accuracy_by_depth(data, here=(4, 2)))["you are here"]
+    assert (marker.x[0], marker.y[0]) == (2, float(data.accuracy.sel(n_passes=4, depth=2)))
+
+
+def test_a_marker_at_a_depth_that_was_not_evaluated_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"^here: must name a depth of"):
+        plots.accuracy_by_depth(evaluated(), here=(4, 3))
+
+
+def test_what_was_measured_now_is_drawn_beside_the_card() -> None:
+    now = evaluated((2,)).assign(accuracy=lambda data: data.accuracy - 0.1)
+    figure = plots.accuracy_by_depth(evaluated(), measured=now)
+    assert list(named(figure)["N = 2, measured now"].y) == now.accuracy.sel(n_passes=2).values.tolist()
+
+
+@pytest.mark.parametrize("builder", [plots.accuracy_by_depth, plots.accuracy_summary])
+def test_data_of_another_kind_is_refused(builder: Any) -> None:
+    with pytest.raises(StoreError, match="accuracy_low"):
+        builder(evaluated().drop_vars("accuracy_low"))
+
+
+def test_the_summary_of_accuracy_names_the_best_n_and_the_floor() -> None:
+    assert "depth 1: best N = 4 with 85%, floor 60%" in plots.accuracy_summary(evaluated())
+
+
+def test_one_n_has_one_colour_in_each_theme() -> None:
+    for theme in ("light", "dark"):
+        lines = named(plots.accuracy_by_depth(evaluated(), theme=theme))
+        colours = [lines[name].line.color for name in ("N = 1, no sleep", "N = 2", "N = 4")]
+        assert colours == [plots.pass_colour(n_passes, theme) for n_passes in (1, 2, 4)]
+        assert len(set(colours)) == 3
+
+
+@pytest.mark.parametrize("n_passes", [1, 2, 4])
+def test_the_eviction_mark_counts_reading_as_the_first_pass(n_passes: int) -> None:
+    html = plots.token_text(traced(n_passes=n_passes))
+    asleep = [] if n_passes == 1 else [str(n_passes - 1)] * QUESTION
+    assert re.findall(r"(\d+) (?:pass(?:es)? )?asleep", html) == asleep
+    assert html.count("evicted") == QUESTION
+    assert html.count("answered in one pass, from memory") == 1
+
+
+def test_tokens_are_shown_in_order_and_evicted_windows_are_faded(tree: xr.DataTree) -> None:
+    html, tokens = plots.token_text(tree), tree["tokens"]["text"].values.tolist()
+    assert [text for text in re.findall(r">([^<>]+)<", html) if text in tokens] == tokens
+    assert opacities(html) == sorted(opacities(html))
+    assert opacities(html)[QUESTION - 1] < opacities(html)[QUESTION] == 1.0
+    assert opacities(plots.token_text(tree, window=0)) == [1.0] * (QUESTION + 1)
+
+
+def test_html_in_a_token_or_an_answer_is_escaped(tree: xr.DataTree) -> None:
+    groups = {name: child.to_dataset() for name, child in tree.children.items()}
+    n_tokens, n_answers = groups["tokens"].sizes["token"], groups["answers"].sizes["answer"]
+    groups["tokens"] = groups["tokens"].assign(text=("token", np.array([HOSTILE] * n_tokens)))
+    answers = {name: ("answer", np.array([HOSTILE] * n_answers)) for name in ("truth", "predicted")}
+    groups["answers"] = groups["answers"].assign(**answers, right=("answer", np.zeros(n_answers, dtype=int)))
+    hostile = xr.DataTree.from_dict({"/": tree.to_dataset(), **groups})
+    assert HOSTILE not in plots.token_text(hostile)
+    assert plots.token_text(hostile).count("&lt;b&gt;&amp;") == n_tokens
+    assert HOSTILE not in plots.answer_line(hostile)
+    assert plots.answer_line(hostile).count("&lt;b&gt;&amp;") == 2 * n_answers
+
+
+def test_the_answer_line_counts_what_is_right(tree: xr.DataTree) -> None:
+    answers = tree["answers"]
+    html = plots.answer_line(tree)
+    assert f"<b>N = {N_PASSES}</b>: {int(answers['right'].values.sum())} of {QUESTION} right" in html
+    for depth, p_true in zip(answers["depth"].values, answers["p_true"].values, strict=True):
+        assert f"depth {depth}: " in html
+        assert f"P(correct) {p_true:.2f}" in html
+
+
+def test_no_builder_changes_what_it_draws(tree: xr.DataTree) -> None:
+    before, data = tree.copy(deep=True), evaluated()
+    plots.fast_weights(tree, view="change")
+    plots.fast_weight_change(tree)
+    plots.attention(tree)
+    plots.token_text(tree)
+    plots.answer_line(tree)
+    plots.accuracy_by_depth(data, here=(1, 1), measured=data)
+    assert tree.identical(before)
+    assert data.identical(evaluated())
+
+
+def test_pictures_need_no_torch() -> None:
+    code = "import sys, sleepkit.plots; print('torch' in sys.modules)"
+    root = Path(sk.__file__).resolve().parent.parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == "False"

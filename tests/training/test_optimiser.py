@@ -1,0 +1,122 @@
+"""Who updates which parameter, at what rate, and the state of the optimisers as tensors."""
+
+import itertools
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+import torch
+
+from sleepkit.training import Optimiser, OptimiserSettings, describe_split, split_parameters
+from tests.support.compare import assert_close, assert_same_bits
+from tests.support.models import fresh_model, small_model
+
+VARIANTS = ({}, {"tie_embeddings": True}, {"mlp": "swiglu"}, {"layers": "gdn"}, {"layers": "attn attn"})
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_every_parameter_is_in_exactly_one_group(changes: dict[str, object]) -> None:
+    model = small_model(**changes)
+    groups = split_parameters(model)
+    assert set(groups) == {"muon", "adamw", "adamw_undecayed"}
+    sorted_in = [(name, parameter) for group in groups.values() for name, parameter in group.items()]
+    assert sorted(name for name, _ in sorted_in) == sorted(name for name, _ in model.named_parameters())
+    assert {id(parameter) for _, parameter in sorted_in} == {id(parameter) for parameter in model.parameters()}
+
+
+def test_matrices_in_the_blocks_go_to_muon_and_everything_else_to_adamw() -> None:
+    groups = split_parameters(small_model(layers="attn gdn"))
+    matrices = [f"layers.0.mixer.{name}.weight" for name in ("qkv", "out")]
+    matrices += [f"layers.1.mixer.{name}.weight" for name in ("qkv", "gate", "out")]
+    matrices += [f"layers.{layer}.mlp.{name}.weight" for layer, name in itertools.product((0, 1), ("up", "down"))]
+    assert sorted(groups["muon"]) == sorted(matrices)
+    special = ["embedding.weight", "projection.weight", "layers.1.mixer.conv", "layers.1.mixer.decay_and_beta.weight"]
+    assert sorted(groups["adamw"]) == sorted(special)
+    undecayed = ["final_norm.weight", "layers.1.mixer.A_log", "layers.1.mixer.dt_bias", "layers.1.mixer.norm.weight"]
+    undecayed += [f"layers.0.mixer.{name}_norm.weight" for name in ("query", "key")]
+    undecayed += [f"layers.{layer}.{name}_norm.weight" for layer, name in itertools.product((0, 1), ("mixer", "mlp"))]
+    assert sorted(groups["adamw_undecayed"]) == sorted(undecayed)
+
+
+def test_the_printed_split_names_every_parameter_once() -> None:
+    model = small_model()
+    names = [line.split()[1] for line in describe_split(model).splitlines()]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+
+
+def rates(settings: OptimiserSettings, steps: int) -> list[float]:
+    optimiser = Optimiser(small_model(), settings, steps=steps)
+    return [optimiser.rate_factor(step) for step in range(steps)]
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    factors = rates(OptimiserSettings(warmup_steps=4, decay_share=0.5), 16)
+    expected = [0.25, 0.5, 0.75, *[1.0] * 6, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    assert factors == pytest.approx(expected, abs=1e-15)
+
+
+@hypothesis.given(warmup=st.integers(0, 30), share=st.floats(0, 1), steps=st.integers(1, 60))
+def test_the_rate_factor_stays_in_the_unit_interval_and_has_one_top(warmup: int, share: float, steps: int) -> None:
+    factors = rates(OptimiserSettings(warmup_steps=warmup, decay_share=share), steps)
+    assert all(0 < factor <= 1 for factor in factors)
+    top = factors.index(max(factors))
+    assert factors[: top + 1] == sorted(factors[: top + 1])
+    assert factors[top:] == sorted(factors[top:], reverse=True)
+
+
+def test_without_gradients_only_decayed_parameters_shrink_by_rate_times_decay() -> None:
+    model = fresh_model(layers="attn gdn")
+    settings = OptimiserSettings(muon_lr=0.1, adamw_lr=0.2, weight_decay=0.5, warmup_steps=0, decay_share=0.0)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser = Optimiser(model, settings, steps=10)
+    optimiser.step(0)
+    kept = {"muon": 1 - 0.1 * 0.5, "adamw": 1 - 0.2 * 0.5, "adamw_undecayed": 1.0}
+    for group, parameters in optimiser.groups.items():
+        for name, parameter in parameters.items():
+            assert_close(parameter, kept[group] * before[name], tolerance=1e-15, what=name)
+
+
+def test_the_whole_gradient_is_clipped_and_its_norm_before_is_returned() -> None:
+    model = fresh_model(layers="gdn")
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm()
+    seen: list[torch.Tensor] = []
+    optimiser = Optimiser(model, OptimiserSettings(clip_norm=0.5), steps=10)
+    for part in optimiser.parts.values():
+        part.register_step_pre_hook(
+            lambda *_: seen.append(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]))
+        )
+    assert_close(optimiser.step(0), expected, what="norm before clipping")
+    assert_close(seen[0].norm(), torch.tensor(0.5), tolerance=1e-6, what="norm after clipping")
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_optimiser_state_put_back_gives_the_same_steps_bit_for_bit() -> None:
+    def make() -> tuple[torch.nn.Module, Optimiser]:
+        model = fresh_model(layers="attn gdn", dtype=torch.float32)
+        return model, Optimiser(model, OptimiserSettings(), steps=20)
+
+    def go(model: torch.nn.Module, optimiser: Optimiser, steps: range) -> None:
+        for step in steps:
+            for number, parameter in enumerate(model.parameters()):
+                parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(100 * step + number))
+            optimiser.step(step)
+
+    straight, resumed = make(), make()
+    go(*straight, range(8))
+    go(*resumed, range(5))
+    again = make()
+    again[0].load_state_dict(resumed[0].state_dict())
+    again[1].load_state_tensors(resumed[1].state_tensors())
+    go(*again, range(5, 8))
+    for name, tensor in again[0].state_dict().items():
+        assert_same_bits(tensor, straight[0].state_dict()[name], what=name)
+
+
+def test_state_of_a_parameter_that_is_not_there_is_refused() -> None:
+    optimiser = Optimiser(small_model(), OptimiserSettings(), steps=5)
+    with pytest.raises(KeyError, match="no parameter for 'muon/nowhere/momentum_buffer'"):
+        optimiser.load_state_tensors({"muon/nowhere/momentum_buffer": torch.zeros(1)})

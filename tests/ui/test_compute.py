@@ -1,0 +1,140 @@
+"""The computing side of the explorer: real traces of the bundled model, caches, and the newest request winning."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import sleepkit as sk
+from sleepkit import zoo
+from sleepkit.errors import InvalidInputError
+from sleepkit.ui import compute
+from sleepkit.ui.compute import Recent, SupersededError, TraceSource, Turn, Turns, Worker
+from sleepkit.ui.state import AccuracyRequest, TraceRequest, task_at
+
+NAME = "rule110-explorer"
+REQUEST = TraceRequest(model=NAME, n_passes=3, n_strings=2, window_len=17, depth=4, example=1)
+ACCURACY = AccuracyRequest(model=NAME, n_passes=1, n_strings=1, window_len=17)
+
+
+@pytest.fixture
+def source() -> TraceSource:
+    return TraceSource(n_traces=2)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker("test")
+    yield worker
+    worker.close()
+
+
+def test_a_trace_is_what_the_library_computes_for_the_same_settings(source: TraceSource) -> None:
+    model, card = zoo.load(NAME)
+    task = task_at(card, n_strings=2, depth=4)
+    expected = sk.trace(model, task, n_passes=3, index=1, window_len=17)
+    made = source.trace(REQUEST)
+    for group in ("fast_weights", "attention", "tokens", "answers"):
+        assert made[group].to_dataset().identical(expected[group].to_dataset())
+
+
+def test_another_n_changes_the_fast_weights(source: TraceSource) -> None:
+    low, high = source.trace(REQUEST.at(1)), source.trace(REQUEST)
+    last_low = low["fast_weights"]["state"].isel(window=1, sleep_pass=1).values
+    last_high = high["fast_weights"]["state"].isel(window=1, sleep_pass=3).values
+    assert np.abs(last_low - last_high).max() > 0.01
+
+
+def test_a_trace_asked_for_again_comes_from_the_cache_until_newer_ones_push_it_out(source: TraceSource) -> None:
+    first = source.trace(REQUEST)
+    assert source.trace(REQUEST) is first
+    source.trace(REQUEST.at(1))
+    source.trace(REQUEST.at(2))
+    assert source.trace(REQUEST) is not first
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"window_len": 1}, "window_len: must hold the label block"),
+        ({"window_len": 0}, "window_len"),
+        ({"depth": 99}, "depth"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(source: TraceSource, change: dict[str, int], rule: str) -> None:
+    with pytest.raises(InvalidInputError, match=rule):
+        source.trace(TraceRequest(**{**vars(REQUEST), **change}))
+
+
+def test_accuracy_is_measured_once_and_gathered_over_n(source: TraceSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "N_EXAMPLES", 64)
+    seen: list[tuple[int, int]] = []
+    assert source.measured(ACCURACY) is None
+    source.accuracy(ACCURACY, on_batch=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
+    source.accuracy(ACCURACY, on_batch=lambda done, total: seen.append((done, total)))
+    assert len(seen) == 2
+    source.accuracy(AccuracyRequest(NAME, 3, 1, 17))
+    source.accuracy(AccuracyRequest(NAME, 2, 2, 17))
+    measured = source.measured(ACCURACY)
+    assert measured is not None
+    assert measured.n_passes.values.tolist() == [1, 3]
+    assert int(measured.n_total.sum()) == 2 * 64
+
+
+def test_a_measurement_stops_at_the_next_batch_when_its_turn_ends(source: TraceSource) -> None:
+    turn = Turn()
+    n_batches = 0
+
+    def on_batch(_done: int, _total: int) -> None:
+        nonlocal n_batches
+        n_batches += 1
+        turn.end()
+        turn.check()
+
+    with pytest.raises(SupersededError):
+        source.accuracy(ACCURACY, on_batch=on_batch)
+    assert n_batches == 1
+    assert source.measured(ACCURACY) is None
+
+
+def test_a_new_turn_ends_the_one_before() -> None:
+    turns = Turns()
+    first = turns.take()
+    assert not first.over
+    second = turns.take()
+    assert first.over
+    assert not second.over
+    turns.end()
+    assert second.over
+
+
+def test_work_whose_turn_is_over_before_it_begins_is_not_done(worker: Worker) -> None:
+    gate, done = threading.Event(), []
+    turns = Turns()
+
+    async def ask_twice() -> list[object]:
+        busy = asyncio.ensure_future(worker.run_async(Turn(), gate.wait))
+        await asyncio.sleep(0)
+        old = asyncio.ensure_future(worker.run_async(turns.take(), lambda: done.append("old")))
+        await asyncio.sleep(0)
+        new = asyncio.ensure_future(worker.run_async(turns.take(), lambda: done.append("new")))
+        await asyncio.sleep(0)
+        gate.set()
+        return await asyncio.gather(busy, old, new, return_exceptions=True)
+
+    results = asyncio.run(ask_twice())
+    assert isinstance(results[1], SupersededError)
+    assert done == ["new"]
+
+
+def test_recent_keeps_the_most_recently_used() -> None:
+    recent: Recent[int] = Recent(2)
+    recent.put("a", 1)
+    recent.put("b", 2)
+    assert recent.get("a") == 1
+    recent.put("c", 3)
+    assert recent.get("b") is None
+    assert [key for key, _ in recent.items()] == ["a", "c"]
