@@ -40,13 +40,35 @@ def title_pane() -> pn.pane.HTML:
 
 
 class FigurePane(pn.pane.Plotly):
-    """Panel's pane for plotly figures, without the seconds it spends on the first one.
+    """Panel's pane for plotly figures, whose figures nobody but their builder dresses.
 
-    The original asks whether the figure is a FigureWidget, and with that imports nbformat, jsonschema and grammars.
+    The Material page writes colours and margins of its own into every figure's layout in the browser, whenever its theme
+    changes and after whatever the server has drawn meanwhile; such a layout is answered with ours. The original also asks
+    whether the figure is a FigureWidget, and with that spends seconds on importing nbformat, jsonschema and grammars.
     """
+
+    _drawing = False
 
     def _to_figure(self, obj: go.Figure) -> go.Figure:
         return obj
+
+    def _get_model(self, doc: Any, root: Any = None, parent: Any = None, comm: Any = None) -> Any:
+        model = super()._get_model(doc, root, parent, comm)
+        ref = (root or model).ref["id"]
+
+        def answer(attr: str, old: Any, new: Any) -> None:  # noqa: ARG001  (bokeh demands these names)
+            if not self._drawing:
+                self._update(ref, model)
+
+        model.on_change("layout", answer)
+        return model
+
+    def _update(self, ref: str, model: Any) -> None:
+        self._drawing = True
+        try:
+            super()._update(ref, model)
+        finally:
+            self._drawing = False
 
 
 def plot_pane(height: int) -> FigurePane:

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 pytestmark = pytest.mark.browser
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Visit:
@@ -182,6 +182,26 @@ def test_settings_beyond_training_are_said_and_measured(visitor: Visit) -> None:
     until(lambda: "measured now" in status(page), page)
     names = page.locator(".sk-accuracy .js-plotly-plot").evaluate("plot => plot.data.map(line => line.name)")
     assert "N = 2, measured now" in names
+
+
+def test_a_layout_written_by_the_page_is_answered_with_ours(visitor: Visit) -> None:
+    """The Material page writes its theme into figures, sometimes after the server has drawn them in the new theme."""
+    page = visitor.go("?n_passes=4")
+    plot = page.locator(".sk-accuracy .js-plotly-plot")
+    look = "plot => [plot.layout.font.color, plot.layout.margin.l, plot.layout.paper_bgcolor]"
+    ours = plot.evaluate(look)
+    page.evaluate("""() => {
+      for (const model of Bokeh.documents[0].all_models) {
+        if (model.type.endsWith('PlotlyPlot')) {
+          const layout = {...model.layout, font: {color: '#ff0000'}, margin: {l: 64}, paper_bgcolor: '#00ff00'}
+          window.sleepkitSpoilt = 1 + (window.sleepkitSpoilt || 0)
+          model.setv({layout})
+        }
+      }
+    }""")
+    assert page.evaluate("window.sleepkitSpoilt") >= 4
+    page.wait_for_timeout(1000)  # longer than plotly waits before it draws a changed layout
+    until(lambda: plot.evaluate(look) == ours, page)
 
 
 def test_the_dark_theme_reaches_the_figures_and_outlives_the_next_update(visitor: Visit) -> None:
