@@ -1,6 +1,7 @@
 """Softmax attention over one window. Axes: B batch, T token, E channel, H head, D head channel."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sleepkit import ops
@@ -13,7 +14,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.n_heads, self.head_dim, self.rope_base = config.n_heads, config.head_dim, config.rope_base
+        self.n_heads, self.head_dim = config.n_heads, config.head_dim
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.query_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
         self.key_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
@@ -24,6 +25,7 @@ class Attention(nn.Module):
         x_BTE: Tensor,
         state: None,
         *,
+        angles: ops.Rotation,
         valid_BT: Tensor | None = None,
         cache: AttentionCache | None = None,
         capture: list[Tensor] | None = None,
@@ -33,22 +35,27 @@ class Attention(nn.Module):
         Args:
             x_BTE: normed residual stream.
             state: None, attention carries nothing out of a window.
+            angles: of the tokens' positions in the window.
             valid_BT: False marks padding (never together with a cache).
             cache: keys and values of the earlier tokens of this window.
             capture: receives the softmax weights [B, H, T, S].
         """
         batch, seq_len, width = x_BTE.shape
-        heads = self.qkv(x_BTE).view(batch, seq_len, 3, self.n_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        start = 0 if cache is None else cache.keys.shape[2]
-        query = ops.rotary(self.query_norm(heads[0]), start=start, base=self.rope_base)
-        key = ops.rotary(self.key_norm(heads[1]), start=start, base=self.rope_base)
-        value = heads[2]
+        both, value = self.qkv(x_BTE).split([2 * width, width], dim=-1)
+        query, key = ops.rotary(self._normed(both), angles).transpose(1, 2).chunk(2, dim=1)
+        value = value.view(batch, seq_len, self.n_heads, self.head_dim).transpose(1, 2)
         if cache is not None:
             key, value = torch.cat([cache.keys, key], dim=2), torch.cat([cache.values, value], dim=2)
         if capture is not None:
             capture.append(ops.attention_weights(query, key, valid_BS=valid_BT).detach())
         mixed = ops.attention(query, key, value, valid_BS=valid_BT)
         return self.out(mixed.transpose(1, 2).reshape(batch, seq_len, width)), None, AttentionCache(key, value)
+
+    def _normed(self, both: Tensor) -> Tensor:
+        """RMSNorm of queries and keys side by side: [B, T, 2 H D] -> [B, T, 2 H, D]."""
+        weight = torch.stack([self.query_norm.weight, self.key_norm.weight])
+        heads = F.rms_norm(both.unflatten(-1, (2, self.n_heads, self.head_dim)), (self.head_dim,), eps=self.query_norm.eps)
+        return (heads * weight[:, None]).flatten(2, 3)
 
     def empty_cache(self, x_BTE: Tensor) -> AttentionCache:
         """Return the cache of a window in which nothing was read."""

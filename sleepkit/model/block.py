@@ -24,7 +24,11 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, h_BTE: Tensor, state: Tensor | None, **reading: Any) -> tuple[Tensor, Tensor | None, LayerCache]:
-        """Run the block on the residual stream; ``reading`` is valid_BT, cache and capture of the mixer."""
+        """Run the block on the residual stream; ``reading`` is angles, valid_BT, cache and capture of the mixer."""
         mixed, state, cache = self.mixer(self.mixer_norm(h_BTE), state, **reading)
         h_BTE = h_BTE + mixed
         return h_BTE + self.mlp(self.mlp_norm(h_BTE)), state, cache
+
+    def write(self, h_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
+        """Return the state that ``forward`` returns, without computing a residual stream that nobody reads."""
+        return self.mixer.write(self.mixer_norm(h_BTE), state, valid_BT=valid_BT)  # type: ignore[no-any-return, operator]

@@ -55,6 +55,7 @@ class GatedDeltaNet(nn.Module):
         x_BTE: Tensor,
         state: Tensor,
         *,
+        angles: ops.Rotation | None = None,
         valid_BT: Tensor | None = None,
         cache: ConvCache | None = None,
         capture: list[Tensor] | None = None,
@@ -64,25 +65,33 @@ class GatedDeltaNet(nn.Module):
         Args:
             x_BTE: normed residual stream.
             state: fast weights before the first token, [B, H, K, V] fp32.
+            angles: unused.
             valid_BT: False marks padding: the state passes through untouched.
             cache: the convolution's last inputs of this window; None starts from zeros.
-            capture: unused, fast weights have no attention weights.
+            capture: unused.
         """
-        batch, seq_len, _ = x_BTE.shape
+        out, state, tail = self._recur(x_BTE, state, valid_BT, cache)
+        mixed = self.norm(out).flatten(2) * F.silu(self.gate(x_BTE))
+        return self.out(mixed), state, ConvCache(tail)
+
+    def write(self, x_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
+        """Return the state that ``forward`` returns, and compute no output."""
+        return self._recur(x_BTE, state, valid_BT, None)[1]
+
+    def _recur(
+        self, x_BTE: Tensor, state: Tensor, valid_BT: Tensor | None, cache: ConvCache | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is read, [B, T, H, V], the state, and the convolution's tail."""
         projected = self.qkv(x_BTE)
         if valid_BT is not None:
             projected = projected.masked_fill(~valid_BT[..., None], 0.0)
         convolved, tail = ops.short_conv(projected, self.conv, None if cache is None else cache.tail)
-        keys = self.n_heads * self.key_dim
-        query, key, value = torch.split(F.silu(convolved), [keys, keys, self.n_heads * self.value_dim], dim=-1)
-        query = _unit_length(query.reshape(batch, seq_len, self.n_heads, self.key_dim))
-        key = _unit_length(key.reshape(batch, seq_len, self.n_heads, self.key_dim))
-        value = value.reshape(batch, seq_len, self.n_heads, self.value_dim)
+        both, value = F.silu(convolved).split([2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim], dim=-1)
+        query, key = _unit_length(both.unflatten(-1, (2 * self.n_heads, self.key_dim))).chunk(2, dim=2)
         log_decay, beta = self._gates(x_BTE)
+        value = value.unflatten(-1, (self.n_heads, self.value_dim))
         out, state = ops.gated_delta_rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
-        gate = F.silu(self.gate(x_BTE)).view(batch, seq_len, self.n_heads, self.value_dim)
-        mixed = self.norm(out) * gate
-        return self.out(mixed.reshape(batch, seq_len, -1)), state, ConvCache(tail)
+        return out, state, tail
 
     def empty_cache(self, x_BTE: Tensor) -> ConvCache:
         """Return the cache of a window in which nothing was read."""

@@ -11,11 +11,12 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from sleepkit import ops
 from sleepkit.errors import CheckpointError, InvalidInputError, require
 from sleepkit.files import whole_folder
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
-from sleepkit.model.state import ModelState, WindowCache
+from sleepkit.model.state import AttentionCache, ModelState, WindowCache
 
 MODEL_FORMAT = "sleepkit-model"
 MODEL_VERSION = 1
@@ -117,6 +118,34 @@ class HybridLM(nn.Module):
                 observe(PassView(n_pass, state, {layer: maps[0] for layer, maps in capture.items() if maps}))
         return BlocksOutput(h_BTE, state)
 
+    def consolidate(
+        self, h_BTE: Tensor, state: ModelState, n_passes: int = 1, *, first_pass: int = 1, valid_BT: Tensor | None = None
+    ) -> ModelState:
+        """Return the state that ``blocks`` returns: all that is left of a window that is slept on.
+
+        Nobody reads the residual stream of its last pass, so that pass ends where the last layer with fast weights has written.
+
+        Args:
+            h_BTE: embedded tokens of the window, or the residual stream that the looped span left in the pass before.
+            state: fast weights before ``first_pass``.
+            n_passes: N, the number of the last pass.
+            first_pass: number of the first pass to make; the prelude belongs to pass 1.
+            valid_BT: False marks padding.
+
+        Raises:
+            InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes.
+        """
+        _check_count("n_passes", n_passes)
+        require(1 <= first_pass <= n_passes, "first_pass", f"must be in [1, n_passes={n_passes}]", first_pass)
+        (start, stop), n_layers = self.config.loop_span, self.config.n_layers
+        spans = [(0, start)] if first_pass == 1 else []
+        spans += [(start, stop)] * (n_passes - first_pass + 1) + [(stop, n_layers)]
+        while spans and not self._writes(spans[-1]):
+            spans.pop()
+        for span in spans[:-1]:
+            h_BTE, state, _ = self.run_layers(h_BTE, state, span, valid_BT=valid_BT)
+        return self._write_layers(h_BTE, state, spans[-1], valid_BT) if spans else state
+
     def run_layers(
         self,
         h_BTE: Tensor,
@@ -139,11 +168,12 @@ class HybridLM(nn.Module):
         """
         start, stop = span
         states, caches = [], []
+        angles = self._angles(h_BTE, cache, span)
         for number in range(start, stop):
             maps = None if capture is None else capture.setdefault(number, [])
             past = None if cache is None else cache.layers[number]
             h_BTE, layer_state, layer_cache = self.layers[number](
-                h_BTE, state.fast_weights[number], valid_BT=valid_BT, cache=past, capture=maps
+                h_BTE, state.fast_weights[number], angles=angles, valid_BT=valid_BT, cache=past, capture=maps
             )
             states.append(layer_state)
             caches.append(layer_cache)
@@ -155,6 +185,27 @@ class HybridLM(nn.Module):
         """Return the cache of a window in which nothing was read."""
         like = self.embedding.weight.new_empty(batch_size, 0, self.config.width)
         return WindowCache(tuple(layer.mixer.empty_cache(like) for layer in self.layers), 0)  # type: ignore[operator, union-attr]
+
+    def _writes(self, span: tuple[int, int]) -> bool:
+        return "gdn" in self.config.layer_kinds[slice(*span)]
+
+    def _write_layers(self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None) -> ModelState:
+        start, stop = span
+        last = max(number for number in range(start, stop) if self.config.layer_kinds[number] == "gdn")
+        h_BTE, state, _ = self.run_layers(h_BTE, state, (start, last), valid_BT=valid_BT)
+        written = self.layers[last].write(h_BTE, state.fast_weights[last], valid_BT=valid_BT)  # type: ignore[operator]
+        return state.with_layers(last, [written])
+
+    def _angles(self, h_BTE: Tensor, cache: WindowCache | None, span: tuple[int, int]) -> ops.Rotation | None:
+        """Return the angles of the tokens' positions, counted from the window's first; None if no layer of the span needs any."""
+        config, start = self.config, 0
+        if "attn" not in config.layer_kinds[slice(*span)]:
+            return None
+        if cache is not None:
+            start = next(past.keys.shape[2] for past in cache.layers[slice(*span)] if isinstance(past, AttentionCache))
+        return ops.rotation(
+            start, h_BTE.shape[1], head_dim=config.head_dim, base=config.rope_base, dtype=h_BTE.dtype, device=h_BTE.device
+        )
 
     def head(self, h_BTE: Tensor) -> Tensor:
         """Final norm and projection: [B, T, E] -> logits [B, T, W]."""

@@ -1,7 +1,10 @@
 """Causal softmax attention inside one window, with rotary positions.
 
-Axes: B batch, H head, Q query position, S key position, D head channel.
+Axes: B batch, T token, H head, Q query position, S key position, D head channel.
 """
+
+import functools
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,27 +13,43 @@ from torch import Tensor
 from sleepkit.errors import require
 
 
-def rotary(x_BHQD: Tensor, *, start: int, base: float) -> Tensor:
-    """Rotate channel pairs by angles that grow with the position inside the window (arXiv 2104.09864).
+class Rotation(NamedTuple):
+    """Angles of T positions for ``rotary``: cosine [T, 1, 1, D / 2], sine [T, 1, 2, D / 2], negated for the first of a pair."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+@functools.lru_cache(maxsize=1024)
+def rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torch.dtype, device: torch.device) -> Rotation:
+    """Return the angles of rotary positions (arXiv 2104.09864): position times base^(-2 i / D) for pair i.
+
+    Computed once for each set of arguments, in fp32 at least: a pass needs the same angles in every layer.
 
     Args:
-        x_BHQD: queries or keys; D even.
-        start: position of the first one in its window.
+        start: position of the first token in its window.
+        length: T, tokens.
+        head_dim: D, channels of a head, even.
         base: base of the geometric series of wavelengths.
+        dtype: of the result.
+        device: of the result.
 
     Raises:
         InvalidInputError: if D is odd.
     """
-    head_dim = x_BHQD.shape[-1]
     require(head_dim % 2 == 0, "head channels", "must be even for rotary positions", head_dim)
-    half = head_dim // 2
-    kind = torch.float64 if x_BHQD.dtype == torch.float64 else torch.float32
-    frequency = base ** (-torch.arange(half, device=x_BHQD.device, dtype=kind) / half)
-    position = torch.arange(start, start + x_BHQD.shape[-2], device=x_BHQD.device, dtype=kind)
-    angle_QD = position[:, None] * frequency
-    cos, sin = angle_QD.cos().to(x_BHQD.dtype), angle_QD.sin().to(x_BHQD.dtype)
-    first, second = x_BHQD[..., :half], x_BHQD[..., half:]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    half, wide = head_dim // 2, torch.promote_types(dtype, torch.float32)
+    with torch.inference_mode(False), torch.no_grad():
+        frequency = base ** (-torch.arange(half, device=device, dtype=wide) / half)
+        position = torch.arange(start, start + length, device=device, dtype=wide)
+        angle = (position[:, None] * frequency)[:, None, None]
+        return Rotation(angle.cos().to(dtype), torch.cat([-angle.sin(), angle.sin()], dim=2).to(dtype))
+
+
+def rotary(x_BTHD: Tensor, angles: Rotation) -> Tensor:
+    """Turn channel pairs (i, i + D / 2) by the angles of their token."""
+    pairs = x_BTHD.unflatten(-1, (2, -1))
+    return torch.addcmul(pairs * angles.cos, pairs.flip(-2), angles.sin).flatten(-2)
 
 
 def attention(q_BHQD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, *, valid_BS: Tensor | None = None) -> Tensor:

@@ -1,7 +1,11 @@
 """Depthwise causal short convolution. Axes: B batch, T token, E channel."""
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from sleepkit.errors import require
 
@@ -29,8 +33,31 @@ def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None)
     expected = (batch, n_taps - 1, channels)
     require(tuple(tail_BWE.shape) == expected, "tail", f"must have shape {list(expected)}", tuple(tail_BWE.shape))
     padded = torch.cat([tail_BWE, x_BTE], dim=1)
-    # A few shifted products: a grouped conv1d is slower on a CPU, its backward above all.
-    out = padded[:, :seq_len] * weight_EW[:, 0]
+    return _Taps.apply(padded, weight_EW), padded[:, seq_len:]  # type: ignore[no-untyped-call]
+
+
+class _Taps(torch.autograd.Function):
+    """Shifted products, each way: a grouped conv1d is slower on a CPU, its backward above all, and so is autograd of slices."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(padded, weight)
+        return _slide(padded, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, Tensor]:
+        padded, weight = ctx.saved_tensors
+        seq_len, n_taps = d_out.shape[1], weight.shape[1]
+        d_weight = torch.stack([(padded[:, tap : tap + seq_len] * d_out).sum((0, 1)) for tap in range(n_taps)], dim=1)
+        return _slide(F.pad(d_out, (0, 0, n_taps - 1, n_taps - 1)), weight.flip(1)), d_weight
+
+
+def _slide(padded: Tensor, weight: Tensor) -> Tensor:
+    """y_t = sum_i weight_i padded_(t + i)."""
+    n_taps = weight.shape[1]
+    seq_len = padded.shape[1] - n_taps + 1
+    out = padded[:, :seq_len] * weight[:, 0]
     for tap in range(1, n_taps):
-        out = out + padded[:, tap : tap + seq_len] * weight_EW[:, tap]
-    return out, padded[:, seq_len:]
+        out = torch.addcmul(out, padded[:, tap : tap + seq_len], weight[:, tap])
+    return out

@@ -95,10 +95,13 @@ def rollout(
         span = slice(window.start, window.stop)
         valid = batch.segment[:, span] != PAD if window.padded else None
         hidden = model.embed(batch.tokens[:, span])
-        n_passes = sleep.n_passes if window.asleep else 1
-        hidden, state = model.blocks(hidden, state, n_passes, valid_BT=valid, observe=observe)
         if not window.asleep:
+            hidden, state = model.blocks(hidden, state, valid_BT=valid, observe=observe)
             answered.append((window, model.head(hidden)))
+        elif observe is None:
+            state = model.consolidate(hidden, state, sleep.n_passes, valid_BT=valid)
+        else:
+            _, state = model.blocks(hidden, state, sleep.n_passes, valid_BT=valid, observe=observe)
     return RolloutResult(state, _loss(batch, answered), windows, answered, batch.tokens.shape[1])
 
 

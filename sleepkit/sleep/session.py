@@ -199,15 +199,9 @@ class Session:
 
     def _consolidate(self, n_passes: int) -> ModelState:
         """Passes 2..N over the stored window; then, if there is a coda, its one real pass on the final features."""
-        model = self.model
-        (start, stop), n_layers = model.config.loop_span, model.config.n_layers
-        hidden, state = torch.cat(self._awake.looped, dim=1), self._state
-        for _ in range(n_passes - 1):
-            hidden, state, _cache = model.run_layers(hidden, state, (start, stop))
-        if stop < n_layers:
-            state = state.with_layers(stop, list(self._awake.coda_start.fast_weights[stop:]))
-            _, state, _cache = model.run_layers(hidden, state, (stop, n_layers))
-        return state
+        stop = self.model.config.loop_span[1]
+        state = self._state.with_layers(stop, list(self._awake.coda_start.fast_weights[stop:]))
+        return self.model.consolidate(torch.cat(self._awake.looped, dim=1), state, n_passes, first_pass=2)
 
     def _check(self, tokens_BT: Tensor) -> None:
         whole = isinstance(tokens_BT, Tensor) and tokens_BT.ndim == 2 and tokens_BT.dtype in TOKEN_TYPES

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sleepkit import ops
 from sleepkit.errors import CheckpointError, InvalidInputError
 from sleepkit.model import HybridLM, PassView
 from tests.support.compare import assert_close, assert_same_bits
@@ -49,9 +50,30 @@ def test_the_prelude_and_the_coda_run_once_and_the_span_n_times(loop: str | tupl
     numbers = [*range(start), *[*range(start, stop)] * n_passes, *range(stop, 4)]
     fast = list(state.fast_weights)
     for number in numbers:
-        hidden, fast[number], _ = model.layers[number](hidden, fast[number])
+        angles = ops.rotation(0, 6, head_dim=4, base=model.config.rope_base, dtype=hidden.dtype, device=hidden.device)
+        hidden, fast[number], _ = model.layers[number](hidden, fast[number], angles=angles)
     assert_same_bits(result.hidden, hidden, what="hidden")
     assert_same_state(result.state, state.with_layers(0, fast))
+
+
+@pytest.mark.parametrize("n_passes", [1, 2, 3])
+@pytest.mark.parametrize("loop", ["all", (0, 2), (1, 3), (2, 4), (2, 3)])
+@pytest.mark.parametrize("layers", ["attn gdn attn gdn", "gdn attn gdn attn", "gdn gdn attn attn", "attn attn attn attn"])
+def test_consolidation_leaves_the_state_of_whole_passes(layers: str, loop: str | tuple[int, int], n_passes: int) -> None:
+    model = small_model(layers=layers, loop=loop)
+    state, hidden = random_state(model, 2), model.embed(random_tokens(2, 6))
+    whole = model.blocks(hidden, state, n_passes)
+    assert_same_state(model.consolidate(hidden, state, n_passes), whole.state)
+
+
+def test_consolidation_goes_on_after_the_first_pass() -> None:
+    model = small_model(loop=(1, 4))
+    state, hidden = random_state(model, 2), model.embed(random_tokens(2, 6))
+    read, after, _ = model.run_layers(hidden, state, (0, 1))
+    read, after, _ = model.run_layers(read, after, (1, 4))
+    assert_same_state(model.consolidate(read, after, 3, first_pass=2), model.blocks(hidden, state, 3).state)
+    with pytest.raises(InvalidInputError, match=r"first_pass: must be in \[1, n_passes=3\], got 4"):
+        model.consolidate(read, after, 3, first_pass=4)
 
 
 def test_a_second_pass_changes_what_a_window_leaves_behind() -> None:

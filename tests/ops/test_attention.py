@@ -68,31 +68,42 @@ def test_what_padded_keys_hold_does_not_matter_to_valid_queries() -> None:
     assert_same_bits(ops.attention(q, other_k, other_v, valid_BS=valid)[:, :, valid[0]], expected)
 
 
+def angles(start: int, length: int, head_dim: int, base: float) -> ops.Rotation:
+    return ops.rotation(start, length, head_dim=head_dim, base=base, dtype=torch.float64, device=torch.device("cpu"))
+
+
+def scores_at(query_start: int, key_start: int) -> Tensor:
+    q, k = draw(1, 5, 2, 8), draw(1, 5, 2, 8, seed=1)
+    turned = [ops.rotary(x, angles(start, 5, 8, 100.0)) for x, start in ((q, query_start), (k, key_start))]
+    return torch.einsum("bqhd,bshd->bhqs", *turned)
+
+
 @pytest.mark.parametrize("shift", [1, 7, 100])
 def test_scores_of_rotated_vectors_depend_on_relative_positions_only(shift: int) -> None:
-    q, k = draw(1, 2, 5, 8), draw(1, 2, 5, 8, seed=1)
-
-    def scores(start: int) -> Tensor:
-        return ops.rotary(q, start=start, base=100.0) @ ops.rotary(k, start=start, base=100.0).mT
-
-    assert_close(scores(shift), scores(0))
+    assert_close(scores_at(shift, shift), scores_at(0, 0))
 
 
 def test_rotary_equals_multiplication_by_a_unit_complex_number() -> None:
-    x, position, base = draw(1, 1, 6, 8), torch.arange(3, 9, dtype=torch.float64), 50.0
+    x, position, base = draw(2, 6, 3, 8), torch.arange(3, 9, dtype=torch.float64), 50.0
     frequency = base ** -(torch.arange(4, dtype=torch.float64) / 4)
-    turned = torch.complex(x[..., :4], x[..., 4:]) * torch.exp(1j * position[:, None] * frequency)
-    assert_close(ops.rotary(x, start=3, base=base), torch.cat([turned.real, turned.imag], dim=-1))
+    turned = torch.complex(x[..., :4], x[..., 4:]) * torch.exp(1j * position[:, None] * frequency)[:, None]
+    assert_close(ops.rotary(x, angles(3, 6, 8, base)), torch.cat([turned.real, turned.imag], dim=-1))
 
 
 def test_rotary_moves_scores_when_only_one_side_is_shifted() -> None:
-    q, k = draw(1, 1, 1, 8), draw(1, 1, 1, 8, seed=1)
-    here = ops.rotary(q, start=0, base=100.0) @ ops.rotary(k, start=0, base=100.0).mT
-    there = ops.rotary(q, start=3, base=100.0) @ ops.rotary(k, start=0, base=100.0).mT
     with pytest.raises(AssertionError):
-        assert_close(there, here, tolerance=1e-3)
+        assert_close(scores_at(3, 0), scores_at(0, 0))
 
 
 def test_rotary_refuses_an_odd_number_of_channels() -> None:
     with pytest.raises(InvalidInputError, match="head channels: must be even for rotary positions, got 7"):
-        ops.rotary(draw(1, 1, 2, 7), start=0, base=100.0)
+        angles(0, 2, 7, 100.0)
+
+
+def test_angles_computed_under_inference_mode_serve_training_too() -> None:
+    with torch.inference_mode():
+        made = angles(11, 3, 8, 123.0)
+    x = draw(1, 3, 2, 8).requires_grad_()
+    ops.rotary(x, made).sum().backward()
+    assert x.grad is not None
+    assert made is angles(11, 3, 8, 123.0)
