@@ -48,7 +48,7 @@ def rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torc
 
 def rotary(x_BTHD: Tensor, angles: Rotation) -> Tensor:
     """Turn channel pairs (i, i + D / 2) by the angles of their token."""
-    pairs = x_BTHD.unflatten(-1, (2, -1))
+    pairs = x_BTHD.view(*x_BTHD.shape[:-1], 2, -1)
     return torch.addcmul(pairs * angles.cos, pairs.flip(-2), angles.sin).flatten(-2)
 
 

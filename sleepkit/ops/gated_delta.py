@@ -3,15 +3,16 @@
 Axes: B batch, T token, H value head, K key channel, V value channel. Order everywhere: q, k, v, log_decay, beta, state.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
-from sleepkit.kernels import chunked, reference
+from sleepkit.kernels import chunked, native, reference
 
-Impl = Literal["auto", "reference", "chunked", "triton"]
+Impl = Literal["auto", "reference", "chunked", "native", "triton"]
 
 
 class GatedDeltaOutput(NamedTuple):
@@ -59,7 +60,7 @@ def gated_delta_rule(
         ImplUnavailableError: if the implementation asked for cannot serve this call.
     """
     _check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
-    chosen, _ = _choose(impl)
+    chosen, _ = _choose(impl, q_BTHK.device.type)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
     wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in inputs) else torch.float32
     q, k, v, log_decay, beta, state = (tensor.to(wide) for tensor in inputs)
@@ -69,29 +70,43 @@ def gated_delta_rule(
     group = v.shape[2] // q.shape[2]
     if group > 1:
         q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)
-    kernel = reference.gated_delta_rule if chosen == "reference" else chunked.gated_delta_rule
     factor = q.shape[-1] ** -0.5 if scale is None else float(scale)
-    out, state = kernel(q, k, v, log_decay, beta, state, scale=factor)
+    out, state = _KERNELS[chosen].gated_delta_rule(q, k, v, log_decay, beta, state, scale=factor)
     return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
 
 
-def explain(impl: Impl = "auto") -> str:
-    """Say which implementation ``impl`` leads to, and why.
+def explain(impl: Impl = "auto", *, device: str = "cpu") -> str:
+    """Say which implementation ``impl`` leads to on a kind of device ("cpu" or "cuda"), and why.
 
     Raises:
         ImplUnavailableError: if it leads to none.
     """
-    chosen, reason = _choose(impl)
+    chosen, reason = _choose(impl, device)
     return f"{chosen}: {reason}"
 
 
-def _choose(impl: str) -> tuple[str, str]:
+_KERNELS = {"reference": reference, "chunked": chunked, "native": native}
+
+
+def _pick(impl: str, device: str) -> tuple[str, str]:
+    """Return the implementation and the reason."""
     require(impl in get_args(Impl), "impl", f"must be one of {', '.join(get_args(Impl))}", impl)
     if impl == "triton":
         raise ImplUnavailableError("impl: 'triton' has no kernels in this version; use 'auto', 'chunked' or 'reference'")
-    if impl == "auto":
-        return "chunked", "the torch path serves every device, dtype and shape"
-    return impl, "asked for by name"
+    if impl in ("reference", "chunked"):
+        return impl, "asked for by name"
+    problem = native.why_unavailable() if device == "cpu" else f"impl: 'native' runs on a CPU, not on {device!r}; use 'chunked'"
+    if impl == "native":
+        if problem:
+            raise ImplUnavailableError(problem)
+        return "native", "asked for by name"
+    if problem:
+        return "chunked", f"the torch path runs everywhere; {problem}"
+    return "native", "the C kernel is the fastest on a CPU, and was built for this one"
+
+
+# The answer cannot change while a graph is traced.
+_choose: Callable[[str, str], tuple[str, str]] = torch.compiler.assume_constant_result(_pick)  # type: ignore[no-untyped-call]
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, valid: Tensor | None) -> None:

@@ -1,6 +1,10 @@
-"""The gated delta rule: chunked against the token-by-token oracle, gradients of every input, and its algebra."""
+"""The gated delta rule: chunked (torch) and native (C) against the token-by-token oracle, all gradients, and its algebra."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -10,44 +14,54 @@ from torch import Tensor
 
 from sleepkit import ops
 from sleepkit.errors import ImplUnavailableError, InvalidInputError
-from sleepkit.kernels import chunked
+from sleepkit.kernels import chunked, native
 from tests.support.compare import assert_close, assert_same_bits, rms_error
 from tests.support.doors import as_users_call_it
 from tests.support.gated_delta import NAMES, Inputs, chunk_with_wrong_sign, make_inputs, run_with_gradients
 
+Impl = ops.gated_delta.Impl
+ROOT = Path(__file__).resolve().parents[2]
 LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 130)
+needs_compiler = pytest.mark.skipif(native.why_unavailable() is not None, reason=str(native.why_unavailable()))
+FAST: list[Any] = ["chunked", pytest.param("native", marks=needs_compiler)]
+ALL: list[Any] = ["reference", *FAST]
 
 
-def assert_chunked_equals_reference(inputs: Inputs, *, valid_BT: Tensor | None = None, scale: float | None = None) -> None:
+def assert_equals_reference(impl: Impl, inputs: Inputs, *, valid_BT: Tensor | None = None, scale: float | None = None) -> None:
     options = {"valid_BT": valid_BT, "scale": scale}
     expected, expected_gradients = run_with_gradients(inputs, impl="reference", **options)
-    actual, gradients = run_with_gradients(inputs, impl="chunked", **options)
+    actual, gradients = run_with_gradients(inputs, impl=impl, **options)
     assert_close(actual.out, expected.out, what="out")
     assert_close(actual.state, expected.state, what="state")
     for name in NAMES:
         assert_close(gradients[name], expected_gradients[name], what=f"gradient of {name}")
 
 
+@pytest.mark.parametrize("impl", FAST)
 @pytest.mark.parametrize("seq_len", LENGTHS)
-def test_chunked_equals_reference_in_outputs_state_and_all_gradients(seq_len: int) -> None:
-    assert_chunked_equals_reference(make_inputs(seq_len))
+def test_it_equals_reference_in_outputs_state_and_all_gradients(impl: Impl, seq_len: int) -> None:
+    assert_equals_reference(impl, make_inputs(seq_len))
 
 
+@pytest.mark.parametrize("impl", FAST)
 @pytest.mark.parametrize("seq_len", LENGTHS)
-def test_chunked_equals_reference_for_repeated_keys_and_beta_up_to_2(seq_len: int) -> None:
-    assert_chunked_equals_reference(make_inputs(seq_len, repeated_keys=True, largest_beta=2.0, decay=0.1))
+def test_it_equals_reference_for_repeated_keys_and_beta_up_to_2(impl: Impl, seq_len: int) -> None:
+    assert_equals_reference(impl, make_inputs(seq_len, repeated_keys=True, largest_beta=2.0, decay=0.1))
 
 
+@pytest.mark.parametrize("impl", FAST)
 @pytest.mark.parametrize(("key_heads", "heads"), [(1, 3), (2, 4), (2, 6)])
-def test_chunked_equals_reference_for_grouped_heads(key_heads: int, heads: int) -> None:
-    assert_chunked_equals_reference(make_inputs(65, key_heads=key_heads, heads=heads, key_dim=6, value_dim=3))
+def test_it_equals_reference_for_grouped_heads(impl: Impl, key_heads: int, heads: int) -> None:
+    assert_equals_reference(impl, make_inputs(65, key_heads=key_heads, heads=heads, key_dim=6, value_dim=3))
 
 
-def test_chunked_equals_reference_with_a_scale_of_its_own_and_padding() -> None:
+@pytest.mark.parametrize("impl", FAST)
+def test_it_equals_reference_with_a_scale_of_its_own_and_padding(impl: Impl) -> None:
     valid = torch.rand(2, 70, generator=torch.Generator().manual_seed(3)) < 0.6
-    assert_chunked_equals_reference(make_inputs(70), valid_BT=valid, scale=0.3)
+    assert_equals_reference(impl, make_inputs(70), valid_BT=valid, scale=0.3)
 
 
+@pytest.mark.parametrize("impl", FAST)
 @hypothesis.given(
     seq_len=st.integers(1, 80),
     batch=st.integers(1, 3),
@@ -59,7 +73,8 @@ def test_chunked_equals_reference_with_a_scale_of_its_own_and_padding() -> None:
     decay=st.sampled_from([0.0, 0.1, 3.0, 40.0]),
     seed=st.integers(0, 1000),
 )
-def test_chunked_equals_reference_for_any_shape(
+def test_it_equals_reference_for_any_shape(
+    impl: Impl,
     seq_len: int,
     batch: int,
     key_dim: int,
@@ -81,7 +96,7 @@ def test_chunked_equals_reference_for_any_shape(
         decay=decay,
         seed=seed,
     )
-    assert_chunked_equals_reference(inputs)
+    assert_equals_reference(impl, inputs)
 
 
 def test_the_reference_follows_the_definition_for_two_tokens_written_out() -> None:
@@ -99,30 +114,31 @@ def test_the_reference_follows_the_definition_for_two_tokens_written_out() -> No
     assert_close(result.state[0, 0], fast, what="state")
 
 
-@pytest.mark.parametrize("impl", ["reference", "chunked"])
-def test_gradients_equal_finite_differences(impl: ops.gated_delta.Impl) -> None:
+@pytest.mark.parametrize("impl", ALL)
+def test_gradients_equal_finite_differences(impl: Impl) -> None:
     inputs = make_inputs(4, batch=1, key_heads=1, heads=2, key_dim=2, value_dim=3).requiring_grad()
     assert torch.autograd.gradcheck(lambda *leaves: tuple(ops.gated_delta_rule(*leaves, impl=impl)), tuple(inputs))
 
 
 @pytest.mark.parametrize("chunk_len", [1, 3, 16, 64])
-def test_the_chunk_length_does_not_matter(chunk_len: int) -> None:
+@pytest.mark.parametrize("kernel", [chunked, pytest.param(native, marks=needs_compiler)])
+def test_the_chunk_length_does_not_matter(kernel: Any, chunk_len: int) -> None:
     inputs = make_inputs(50)
-    out, state = chunked.gated_delta_rule(*inputs, scale=0.5, chunk_len=chunk_len)
+    out, state = kernel.gated_delta_rule(*inputs, scale=0.5, chunk_len=chunk_len)
     expected = ops.gated_delta_rule(*inputs, scale=0.5, impl="reference")
     assert_close(out, expected.out, what="out")
     assert_close(state, expected.state, what="state")
 
 
-@pytest.mark.parametrize("impl", ["reference", "chunked"])
-def test_padding_leaves_the_state_untouched_bit_for_bit(impl: ops.gated_delta.Impl) -> None:
+@pytest.mark.parametrize("impl", ALL)
+def test_padding_leaves_the_state_untouched_bit_for_bit(impl: Impl) -> None:
     inputs = make_inputs(20)
     nothing = torch.zeros(2, 20, dtype=torch.bool)
     assert_same_bits(ops.gated_delta_rule(*inputs, valid_BT=nothing, impl=impl).state, inputs.state)
 
 
-@pytest.mark.parametrize("impl", ["reference", "chunked"])
-def test_what_stands_in_padded_positions_does_not_matter(impl: ops.gated_delta.Impl) -> None:
+@pytest.mark.parametrize("impl", ALL)
+def test_what_stands_in_padded_positions_does_not_matter(impl: Impl) -> None:
     inputs, other = make_inputs(70), make_inputs(70, seed=9)
     valid = torch.rand(2, 70, generator=torch.Generator().manual_seed(3)) < 0.5
     mixed = Inputs(
@@ -155,8 +171,8 @@ def test_running_twice_equals_running_once_over_both(length: int) -> None:
     assert_close(second.state, whole.state, what="state")
 
 
-@pytest.mark.parametrize("impl", ["reference", "chunked"])
-def test_no_decay_and_no_write_is_the_identity_on_the_state(impl: ops.gated_delta.Impl) -> None:
+@pytest.mark.parametrize("impl", ALL)
+def test_no_decay_and_no_write_is_the_identity_on_the_state(impl: Impl) -> None:
     inputs = make_inputs(40)
     still = inputs._replace(log_decay=torch.zeros_like(inputs.log_decay), beta=torch.zeros_like(inputs.beta))
     result = ops.gated_delta_rule(*still, scale=1.0, impl=impl)
@@ -164,8 +180,8 @@ def test_no_decay_and_no_write_is_the_identity_on_the_state(impl: ops.gated_delt
     assert_close(result.out, torch.einsum("bhkv,bthk->bthv", inputs.state, inputs.q), what="out")
 
 
-@pytest.mark.parametrize("impl", ["reference", "chunked"])
-def test_without_writes_the_state_only_decays(impl: ops.gated_delta.Impl) -> None:
+@pytest.mark.parametrize("impl", ALL)
+def test_without_writes_the_state_only_decays(impl: Impl) -> None:
     inputs = make_inputs(40)
     result = ops.gated_delta_rule(*inputs._replace(beta=torch.zeros_like(inputs.beta)), impl=impl)
     left = inputs.log_decay.sum(dim=1).exp()[..., None, None]
@@ -200,19 +216,20 @@ def test_outputs_depend_on_no_later_token(token: int) -> None:
     "case", [{"decay": 0.1}, {"repeated_keys": True, "largest_beta": 2.0, "decay": 0.1}, {"decay": 2.0}, {"decay": 20.0}]
 )
 @pytest.mark.parametrize("seq_len", [24, 64, 130])
-def test_fp32_chunked_stays_within_twice_the_error_of_fp32_token_by_token(seq_len: int, case: dict[str, float]) -> None:
+@pytest.mark.parametrize("impl", FAST)
+def test_fp32_stays_within_twice_the_error_of_fp32_token_by_token(impl: Impl, seq_len: int, case: dict[str, float]) -> None:
     inputs = make_inputs(seq_len, batch=4, key_dim=32, value_dim=32, **case)
     exact = ops.gated_delta_rule(*inputs.to(torch.float32).to(torch.float64), impl="reference")
     budget = ops.gated_delta_rule(*inputs.to(torch.float32), impl="reference")
-    actual = ops.gated_delta_rule(*inputs.to(torch.float32), impl="chunked")
+    actual = ops.gated_delta_rule(*inputs.to(torch.float32), impl=impl)
     for name, measured, allowed, truth in zip(("out", "state"), actual, budget, exact, strict=True):
         assert rms_error(measured, truth) <= 2 * rms_error(allowed, truth), name
 
 
-@pytest.mark.parametrize("impl", ["reference", "chunked"])
+@pytest.mark.parametrize("impl", ALL)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("log_decay", [-80.0, -1e4, -1e30])
-def test_forgetting_everything_at_once_makes_no_nan(impl: ops.gated_delta.Impl, dtype: torch.dtype, log_decay: float) -> None:
+def test_forgetting_everything_at_once_makes_no_nan(impl: Impl, dtype: torch.dtype, log_decay: float) -> None:
     inputs = make_inputs(70).to(dtype)
     pattern = torch.where(torch.arange(70) % 7 == 3, log_decay, -0.1).to(dtype)
     leaves = inputs._replace(log_decay=pattern[None, :, None].expand(2, 70, 2)).requiring_grad()
@@ -222,11 +239,12 @@ def test_forgetting_everything_at_once_makes_no_nan(impl: ops.gated_delta.Impl, 
         assert tensor.isfinite().all(), name
 
 
-def test_forgetting_everything_at_once_equals_the_reference() -> None:
+@pytest.mark.parametrize("impl", FAST)
+def test_forgetting_everything_at_once_equals_the_reference(impl: Impl) -> None:
     inputs = make_inputs(70)
     strong = inputs.log_decay.clone()
     strong[:, 3::7] = -1e4
-    assert_chunked_equals_reference(inputs._replace(log_decay=strong))
+    assert_equals_reference(impl, inputs._replace(log_decay=strong))
 
 
 def test_bfloat16_values_come_back_as_bfloat16_and_the_state_stays_fp32() -> None:
@@ -244,7 +262,85 @@ def test_the_comparison_catches_a_flipped_sign_in_the_triangular_solve(monkeypat
 
     monkeypatch.setattr(chunked, "gated_delta_rule", wrong)
     with pytest.raises(AssertionError, match="max abs error"):
-        assert_chunked_equals_reference(make_inputs(2))
+        assert_equals_reference("chunked", make_inputs(2))
+
+
+def test_without_a_compiler_auto_takes_the_torch_path_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
+    native._library.cache_clear()
+    try:
+        assert ops.explain().startswith("chunked: the torch path runs everywhere; impl: 'native' must build")
+        with pytest.raises(ImplUnavailableError, match="impl: 'native' must build and load here"):
+            ops.gated_delta_rule(*make_inputs(2), impl="native")
+        assert_same_bits(ops.gated_delta_rule(*make_inputs(5)).out, ops.gated_delta_rule(*make_inputs(5), impl="chunked").out)
+    finally:
+        native._library.cache_clear()
+
+
+@needs_compiler
+def test_the_library_is_built_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path))
+    builds, build = [], native._build
+    monkeypatch.setattr(native, "_build", lambda *command: (builds.append(command), build(*command)))
+    for _ in range(2):
+        native._library.cache_clear()
+        assert native.why_unavailable() is None
+    native._library.cache_clear()
+    assert len(builds) == 1
+    assert [path.suffix for path in (tmp_path / "sleepkit").iterdir()] == [".so"]
+
+
+@needs_compiler
+def test_native_is_refused_off_the_cpu() -> None:
+    with pytest.raises(ImplUnavailableError, match="impl: 'native' runs on a CPU"):
+        ops.explain("native", device="cuda")
+    assert ops.explain(device="cuda").startswith("chunked: ")
+
+
+@needs_compiler
+@pytest.mark.parametrize("seq_len", [5, 70])
+def test_the_native_operation_keeps_the_rules_of_a_torch_operation(seq_len: int) -> None:
+    leaves = make_inputs(seq_len).to(torch.float32).requiring_grad()
+    torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_native.default, (*leaves, 0.5, 32, True))
+
+
+_COMPILE = """
+import sys, torch
+from sleepkit import ops
+from tests.support.gated_delta import make_inputs
+compiled = torch.compile(lambda *x: tuple(ops.gated_delta_rule(*x, impl=sys.argv[1])), fullgraph=True, backend="aot_eager")
+for run in (compiled, lambda *x: tuple(ops.gated_delta_rule(*x, impl=sys.argv[1]))):
+    leaves = make_inputs(9).requiring_grad()
+    out, state = run(*leaves)
+    gradients = torch.autograd.grad(out.sum() + state.square().sum(), leaves)
+    print([round(part.detach().abs().sum().item(), 9) for part in (out, state, *gradients)])
+"""
+
+
+@pytest.mark.parametrize("impl", ["auto", *FAST])
+def test_it_compiles_without_a_graph_break(impl: Impl) -> None:
+    """In a process of its own: the type checks of the tests are no part of what users compile."""
+    done = subprocess.run([sys.executable, "-c", _COMPILE, impl], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    compiled, eager = done.stdout.splitlines()
+    assert compiled == eager
+    assert compiled.count(",") == 7
+
+
+@needs_compiler
+def test_the_number_of_threads_does_not_change_a_bit() -> None:
+    leaves, results = make_inputs(70, batch=4, key_dim=32, value_dim=32).to(torch.float32), []
+    before = torch.get_num_threads()
+    try:
+        for n_threads in (1, 2, 3):
+            torch.set_num_threads(n_threads)
+            result, gradients = run_with_gradients(leaves, impl="native")
+            results.append((*result, *gradients.values()))
+    finally:
+        torch.set_num_threads(before)
+    for others in results[1:]:
+        for name, one, other in zip(("out", "state", *NAMES), results[0], others, strict=True):
+            assert_same_bits(other, one, what=name)
 
 
 def test_triton_is_refused_until_there_are_kernels() -> None:
@@ -254,15 +350,23 @@ def test_triton_is_refused_until_there_are_kernels() -> None:
         ops.explain("triton")
 
 
-@pytest.mark.parametrize(("impl", "leads_to"), [("auto", "chunked"), ("chunked", "chunked"), ("reference", "reference")])
-def test_explain_names_the_implementation_that_runs(impl: ops.gated_delta.Impl, leads_to: str) -> None:
+@pytest.mark.parametrize(
+    ("impl", "leads_to"),
+    [
+        pytest.param("auto", "native", marks=needs_compiler),
+        pytest.param("native", "native", marks=needs_compiler),
+        ("chunked", "chunked"),
+        ("reference", "reference"),
+    ],
+)
+def test_explain_names_the_implementation_that_runs(impl: Impl, leads_to: str) -> None:
     assert ops.explain(impl).startswith(f"{leads_to}: ")
     inputs = make_inputs(70)
     assert_same_bits(ops.gated_delta_rule(*inputs, impl=impl).out, ops.gated_delta_rule(*inputs, impl=leads_to).out)
 
 
 def test_an_unknown_implementation_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match=r"impl: must be one of auto, reference, chunked, triton, got 'fast'"):
+    with pytest.raises(InvalidInputError, match=r"impl: must be one of auto, reference, chunked, native, triton, got 'fast'"):
         as_users_call_it(ops.gated_delta_rule)(*make_inputs(2), impl="fast")
 
 
