@@ -1,4 +1,4 @@
-"""The gated delta rule in C (native.c), compiled for this machine at first use by the system's C compiler and kept.
+"""The gated delta rule in C (native.c).
 
 One head of one sequence stays in cache from its inputs to its outputs; the torch path (chunked.py) moves every intermediate
 through memory. The library knows fp32 and fp64; threads are those of torch. Axes: B batch, T token, H head, K key channel,
@@ -6,27 +6,14 @@ V value channel.
 """
 
 import ctypes
-import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sleepkit.errors import ImplUnavailableError
-from sleepkit.files import whole_file
+from sleepkit.kernels.build import REALS, check, library
 
-CACHE_VARIABLE = "SLEEPKIT_CACHE"
-_SOURCE = Path(__file__).with_name("native.c")
-_FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fPIC")
-_REALS = {torch.float32: "float", torch.float64: "double"}
 # Longest chunk by key channels. Longer ones cost more inside the chunk than they save on the state (measured flat from 16 to 64
 # tokens), and their solves lose digits when keys repeat.
 _CHUNK_LENS = ((64, 24), (sys.maxsize, 32))
@@ -73,23 +60,14 @@ def balanced_chunk_len(seq_len: int, key_dim: int, longest: int | None = None) -
     return -(-seq_len // n_chunks)
 
 
-def why_unavailable() -> str | None:
-    """Say why the library cannot be used here; None if it can (it is built then, if it was not yet)."""
-    try:
-        _library("float")
-    except ImplUnavailableError as error:
-        return str(error)
-    return None
-
-
 def _run_forward(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, scale: float, chunk: int, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     inputs, state = _side_by_side(q, k, v, log_decay, beta), state.contiguous()
     out, after, starts = _empty_outputs(q, v, state, chunk, keep)
     pointers = [x.data_ptr() for x in (*inputs, state, out, after)]
-    run = _library(_REALS[state.dtype]).gated_delta_rule_forward
-    _check(run(_describe(inputs, scale, chunk), *pointers, starts.data_ptr() if keep else None))
+    run = library(REALS[state.dtype]).gated_delta_rule_forward
+    check(run(_describe(inputs, scale, chunk), *pointers, starts.data_ptr() if keep else None))
     return out, after, starts
 
 
@@ -109,7 +87,7 @@ def _run_backward(
     inputs, gradients = _side_by_side(q, k, v, log_decay, beta), _empty_gradients(q, k, v, log_decay, beta, state)
     given = (state.contiguous(), starts, d_out.contiguous(), d_after.contiguous())
     pointers = [x.data_ptr() for x in (*inputs, *given, *gradients)]
-    _check(_library(_REALS[state.dtype]).gated_delta_rule_backward(_describe(inputs, scale, chunk), *pointers))
+    check(library(REALS[state.dtype]).gated_delta_rule_backward(_describe(inputs, scale, chunk), *pointers))
     return gradients
 
 
@@ -154,83 +132,3 @@ def _describe(inputs: tuple[Tensor, ...], scale: float, chunk: int) -> object:
     threads = torch.get_num_threads() if v.numel() * key_dim > _WORTH_A_THREAD else 1
     strides = [(ctypes.c_long * 3)(*x.stride()[:3]) for x in inputs]
     return ctypes.byref(_Call(batch, seq_len, heads, key_dim, value_dim, chunk, threads, scale, *strides))
-
-
-def _check(failed: int) -> None:
-    if failed:
-        raise MemoryError("gated_delta_rule: no memory for the work of one chunk")
-
-
-@functools.cache
-def _library(real: str) -> ctypes.CDLL:
-    """Load the library for a number type, building it if this machine has not got it yet."""
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
-    if sys.platform == "win32" or not compiler:
-        raise ImplUnavailableError(
-            "impl: 'native' needs a C compiler (gcc, cc or clang, or CC in the environment); use 'chunked'"
-        )
-    try:
-        flags = (*_FLAGS, f"-DREAL={real}", *_openmp(compiler))
-        library = ctypes.CDLL(str(_built(compiler, flags, real)))
-    except OSError as error:
-        raise ImplUnavailableError(f"impl: 'native' must build and load here ({_one_line(error)}); use 'chunked'") from None
-    pointer = ctypes.c_void_p
-    library.gated_delta_rule_forward.argtypes = [pointer] * 10
-    library.gated_delta_rule_backward.argtypes = [pointer] * 16
-    return library
-
-
-def _built(compiler: str, flags: tuple[str, ...], real: str) -> Path:
-    """Return the library's file, building it if it is not there; its name tells all it was built from and for."""
-    key = hashlib.sha256("\0".join([_SOURCE.read_text(), compiler, *flags, _processor()]).encode()).hexdigest()[:16]
-    path = _cache() / f"native-{real}-{key}.so"
-    if not path.exists():
-        _build(compiler.split(), flags, path)
-    return path
-
-
-def _openmp(compiler: str) -> tuple[str, ...]:
-    """Return the flag for threads if they would be those of torch: two pools of threads would fight for the cores."""
-    version = subprocess.run([*compiler.split(), "--version"], capture_output=True, text=True, check=False).stdout
-    same_pool = "Free Software Foundation" in version and hasattr(ctypes.CDLL(None), "GOMP_parallel")
-    return ("-fopenmp",) if same_pool else ()
-
-
-def _build(compiler: list[str], flags: tuple[str, ...], path: Path) -> None:
-    with whole_file(path) as temporary:
-        part = temporary.with_suffix(".o")
-        try:
-            # In two steps: linking with -fopenmp would bring a second OpenMP besides the one torch has loaded.
-            for command in ([*flags, "-c", str(_SOURCE), "-o", str(part)], ["-shared", str(part), "-o", str(temporary), "-lm"]):
-                done = subprocess.run([*compiler, *command], capture_output=True, text=True, check=False)
-                if done.returncode:
-                    reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-                    raise OSError(f"{compiler[0]}: {reason}")
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _cache() -> Path:
-    """Return the folder for built libraries: SLEEPKIT_CACHE, else the user's cache, else a temporary one."""
-    home = os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME")
-    folder = Path(home) / "sleepkit" if home else Path.home() / ".cache" / "sleepkit"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="sleepkit-"))
-
-
-def _processor() -> str:
-    """Return what -march=native depends on, so that a shared home serves different machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -1,7 +1,6 @@
 """Softmax attention over one window. Axes: B batch, T token, E channel, H head, D head channel."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sleepkit import ops
@@ -14,7 +13,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.n_heads, self.head_dim = config.n_heads, config.head_dim
+        self.n_heads, self.head_dim, self.norm_eps = config.n_heads, config.head_dim, config.norm_eps
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.query_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
         self.key_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
@@ -42,7 +41,10 @@ class Attention(nn.Module):
         """
         batch, seq_len, width = x_BTE.shape
         both, value = self.qkv(x_BTE).split([2 * width, width], dim=-1)
-        query, key = ops.rotary(self._normed(both), angles).transpose(1, 2).chunk(2, dim=1)
+        weights = torch.stack([self.query_norm.weight, self.key_norm.weight])
+        both = both.view(batch, seq_len, 2 * self.n_heads, self.head_dim)
+        turned = ops.rotary_rms_norm(both, weights, angles, eps=self.norm_eps)
+        query, key = turned.transpose(1, 2).chunk(2, dim=1)
         value = value.view(batch, seq_len, self.n_heads, self.head_dim).transpose(1, 2)
         if cache is not None:
             key, value = torch.cat([cache.keys, key], dim=2), torch.cat([cache.values, value], dim=2)
@@ -50,12 +52,6 @@ class Attention(nn.Module):
             capture.append(ops.attention_weights(query, key, valid_BS=valid_BT).detach())
         mixed = ops.attention(query, key, value, valid_BS=valid_BT)
         return self.out(mixed.transpose(1, 2).reshape(batch, seq_len, width)), None, AttentionCache(key, value)
-
-    def _normed(self, both: Tensor) -> Tensor:
-        """RMSNorm of queries and keys side by side: [B, T, 2 H D] -> [B, T, 2 H, D]."""
-        weight = torch.stack([self.query_norm.weight, self.key_norm.weight])
-        heads = F.rms_norm(both.unflatten(-1, (2, self.n_heads, self.head_dim)), (self.head_dim,), eps=self.query_norm.eps)
-        return (heads * weight[:, None]).flatten(2, 3)
 
     def empty_cache(self, x_BTE: Tensor) -> AttentionCache:
         """Return the cache of a window in which nothing was read."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sleepkit import ops
 from sleepkit.model.attention import Attention
 from sleepkit.model.config import ModelConfig
 from sleepkit.model.gated_delta_net import GatedDeltaNet
@@ -25,10 +26,14 @@ class Block(nn.Module):
 
     def forward(self, h_BTE: Tensor, state: Tensor | None, **reading: Any) -> tuple[Tensor, Tensor | None, LayerCache]:
         """Run the block on the residual stream; ``reading`` is angles, valid_BT, cache and capture of the mixer."""
-        mixed, state, cache = self.mixer(self.mixer_norm(h_BTE), state, **reading)
+        mixed, state, cache = self.mixer(_normed(h_BTE, self.mixer_norm), state, **reading)
         h_BTE = h_BTE + mixed
-        return h_BTE + self.mlp(self.mlp_norm(h_BTE)), state, cache
+        return h_BTE + self.mlp(_normed(h_BTE, self.mlp_norm)), state, cache
 
     def write(self, h_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
         """Return the state that ``forward`` returns, without computing a residual stream that nobody reads."""
-        return self.mixer.write(self.mixer_norm(h_BTE), state, valid_BT=valid_BT)  # type: ignore[no-any-return, operator]
+        return self.mixer.write(_normed(h_BTE, self.mixer_norm), state, valid_BT=valid_BT)  # type: ignore[operator]
+
+
+def _normed(h_BTE: Tensor, norm: nn.RMSNorm) -> Tensor:
+    return ops.rms_norm(h_BTE, norm.weight, eps=norm.eps)  # type: ignore[arg-type]

@@ -34,6 +34,7 @@ class GatedDeltaNet(nn.Module):
         self.conv = nn.Parameter(torch.empty(2 * keys + values, config.conv_len))
         self.decay_and_beta = nn.Linear(config.width, 2 * self.n_heads, bias=False)
         self.gate = nn.Linear(config.width, values, bias=False)
+        self.norm_eps = config.norm_eps
         self.norm = nn.RMSNorm(self.value_dim, eps=config.norm_eps)
         self.out = nn.Linear(values, config.width, bias=False)
         self.A_log = nn.Parameter(torch.empty(self.n_heads))
@@ -71,7 +72,7 @@ class GatedDeltaNet(nn.Module):
             capture: unused.
         """
         out, state, tail = self._recur(x_BTE, state, valid_BT, cache)
-        mixed = self.norm(out).flatten(2) * F.silu(self.gate(x_BTE))
+        mixed = ops.gated_rms_norm(out, self.gate(x_BTE), self.norm.weight, eps=self.norm_eps)
         return self.out(mixed), state, ConvCache(tail)
 
     def write(self, x_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
@@ -85,11 +86,12 @@ class GatedDeltaNet(nn.Module):
         projected = self.qkv(x_BTE)
         if valid_BT is not None:
             projected = projected.masked_fill(~valid_BT[..., None], 0.0)
-        convolved, tail = ops.short_conv(projected, self.conv, None if cache is None else cache.tail)
-        both, value = F.silu(convolved).split([2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim], dim=-1)
-        query, key = _unit_length(both.unflatten(-1, (2 * self.n_heads, self.key_dim))).chunk(2, dim=2)
+        convolved, tail = ops.short_conv(projected, self.conv, None if cache is None else cache.tail, silu=True)
+        both, value = torch.split(convolved, [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim], dim=-1)
+        both = both.view(*both.shape[:2], 2 * self.n_heads, self.key_dim)
+        query, key = ops.unit_length(both, eps=_L2_EPS).chunk(2, dim=2)
         log_decay, beta = self._gates(x_BTE)
-        value = value.unflatten(-1, (self.n_heads, self.value_dim))
+        value = value.view(*value.shape[:2], self.n_heads, self.value_dim)
         out, state = ops.gated_delta_rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
         return out, state, tail
 
@@ -102,11 +104,6 @@ class GatedDeltaNet(nn.Module):
         decay_input, beta_input = _at_least_fp32(self.decay_and_beta(x_BTE)).chunk(2, dim=-1)
         log_decay = -_at_least_fp32(self.A_log).exp() * F.softplus(decay_input + self.dt_bias)
         return log_decay, self.beta_scale * beta_input.sigmoid()
-
-
-def _unit_length(x: Tensor) -> Tensor:
-    wide = _at_least_fp32(x)
-    return wide * torch.rsqrt(wide.square().sum(dim=-1, keepdim=True) + _L2_EPS)
 
 
 def _at_least_fp32(x: Tensor) -> Tensor:

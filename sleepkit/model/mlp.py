@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sleepkit import ops
 from sleepkit.model.config import ModelConfig
 
 
@@ -18,6 +19,6 @@ class MLP(nn.Module):
     def forward(self, x_BTE: Tensor) -> Tensor:
         """Mix channels: [B, T, E] -> [B, T, E]."""
         if not self.gated:
-            return self.down(F.relu(self.up(x_BTE)).square())  # type: ignore[no-any-return]
+            return self.down(ops.relu_square(self.up(x_BTE)))  # type: ignore[no-any-return]
         gate, up = self.up(x_BTE).chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from sleepkit.ops.attention import Rotation, attention, attention_weights, rotary, rotation
 from sleepkit.ops.gated_delta import GatedDeltaOutput, explain, gated_delta_rule
+from sleepkit.ops.rows import gated_rms_norm, relu_square, rms_norm, rotary_rms_norm, unit_length
 from sleepkit.ops.short_conv import short_conv
 
 __all__ = [
@@ -11,7 +12,12 @@ __all__ = [
     "attention_weights",
     "explain",
     "gated_delta_rule",
+    "gated_rms_norm",
+    "relu_square",
+    "rms_norm",
     "rotary",
+    "rotary_rms_norm",
     "rotation",
     "short_conv",
+    "unit_length",
 ]

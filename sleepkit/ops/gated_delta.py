@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import chunked, native, reference
+from sleepkit.kernels.build import why_unavailable
 
 Impl = Literal["auto", "reference", "chunked", "native", "triton"]
 
@@ -95,7 +96,7 @@ def _pick(impl: str, device: str) -> tuple[str, str]:
         raise ImplUnavailableError("impl: 'triton' has no kernels in this version; use 'auto', 'chunked' or 'reference'")
     if impl in ("reference", "chunked"):
         return impl, "asked for by name"
-    problem = native.why_unavailable() if device == "cpu" else f"impl: 'native' runs on a CPU, not on {device!r}; use 'chunked'"
+    problem = why_unavailable() if device == "cpu" else f"impl: 'native' runs on a CPU, not on {device!r}; use 'chunked'"
     if impl == "native":
         if problem:
             raise ImplUnavailableError(problem)

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sleepkit.errors import require
+from sleepkit.kernels import rows
 
 
-def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None, *, silu: bool = False) -> tuple[Tensor, Tensor]:
     """Convolve every channel with its own few causal taps: y_t = sum_i weight_i x_(t - W + 1 + i).
 
     Args:
@@ -18,6 +19,7 @@ def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None)
         weight_EW: W taps per channel, the last for the current token.
         tail_BWE: the W - 1 inputs before the first; None means zeros (a window starts from nothing, so that no evicted
             token leaks into the next).
+        silu: apply SiLU to the result.
 
     Returns:
         The outputs [B, T, E] and the tail [B, W - 1, E] to continue from.
@@ -28,12 +30,24 @@ def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None)
     batch, seq_len, channels = x_BTE.shape
     n_taps = weight_EW.shape[1]
     require(weight_EW.shape[0] == channels, "weight", f"must have {channels} channels", tuple(weight_EW.shape))
-    if tail_BWE is None:
-        tail_BWE = x_BTE.new_zeros(batch, n_taps - 1, channels)
     expected = (batch, n_taps - 1, channels)
-    require(tuple(tail_BWE.shape) == expected, "tail", f"must have shape {list(expected)}", tuple(tail_BWE.shape))
-    padded = torch.cat([tail_BWE, x_BTE], dim=1)
-    return _Taps.apply(padded, weight_EW), padded[:, seq_len:]  # type: ignore[no-untyped-call]
+    if tail_BWE is not None:
+        require(tuple(tail_BWE.shape) == expected, "tail", f"must have shape {list(expected)}", tuple(tail_BWE.shape))
+    if weight_EW.dtype == x_BTE.dtype and rows.serves(x_BTE):
+        return rows.short_conv(x_BTE, tail_BWE, weight_EW, silu=silu), _last(x_BTE, tail_BWE, n_taps - 1)
+    before = x_BTE.new_zeros(expected) if tail_BWE is None else tail_BWE
+    padded = torch.cat([before, x_BTE], dim=1)
+    out = _Taps.apply(padded, weight_EW)  # type: ignore[no-untyped-call]
+    return (F.silu(out) if silu else out), padded[:, seq_len:]
+
+
+def _last(x_BTE: Tensor, tail_BWE: Tensor | None, count: int) -> Tensor:
+    """Return the last inputs, those of the tail among them if x is short."""
+    seq_len = x_BTE.shape[1]
+    if seq_len >= count:
+        return x_BTE[:, seq_len - count :]
+    before = x_BTE.new_zeros(x_BTE.shape[0], count, x_BTE.shape[2]) if tail_BWE is None else tail_BWE
+    return torch.cat([before, x_BTE], dim=1)[:, seq_len:]
 
 
 class _Taps(torch.autograd.Function):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sleepkit import ops
 from sleepkit.errors import ImplUnavailableError, InvalidInputError
-from sleepkit.kernels import chunked, native
+from sleepkit.kernels import build, chunked, native
 from tests.support.compare import assert_close, assert_same_bits, rms_error
 from tests.support.doors import as_users_call_it
 from tests.support.gated_delta import NAMES, Inputs, chunk_with_wrong_sign, make_inputs, run_with_gradients
@@ -22,7 +22,7 @@ from tests.support.gated_delta import NAMES, Inputs, chunk_with_wrong_sign, make
 Impl = ops.gated_delta.Impl
 ROOT = Path(__file__).resolve().parents[2]
 LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 130)
-needs_compiler = pytest.mark.skipif(native.why_unavailable() is not None, reason=str(native.why_unavailable()))
+needs_compiler = pytest.mark.skipif(build.why_unavailable() is not None, reason=str(build.why_unavailable()))
 FAST: list[Any] = ["chunked", pytest.param("native", marks=needs_compiler)]
 ALL: list[Any] = ["reference", *FAST]
 
@@ -267,25 +267,25 @@ def test_the_comparison_catches_a_flipped_sign_in_the_triangular_solve(monkeypat
 
 def test_without_a_compiler_auto_takes_the_torch_path_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
-    native._library.cache_clear()
+    build.library.cache_clear()
     try:
         assert ops.explain().startswith("chunked: the torch path runs everywhere; impl: 'native' must build")
         with pytest.raises(ImplUnavailableError, match="impl: 'native' must build and load here"):
             ops.gated_delta_rule(*make_inputs(2), impl="native")
         assert_same_bits(ops.gated_delta_rule(*make_inputs(5)).out, ops.gated_delta_rule(*make_inputs(5), impl="chunked").out)
     finally:
-        native._library.cache_clear()
+        build.library.cache_clear()
 
 
 @needs_compiler
 def test_the_library_is_built_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path))
-    builds, build = [], native._build
-    monkeypatch.setattr(native, "_build", lambda *command: (builds.append(command), build(*command)))
+    monkeypatch.setenv(build.CACHE_VARIABLE, str(tmp_path))
+    builds, make = [], build._build
+    monkeypatch.setattr(build, "_build", lambda *command: (builds.append(command), make(*command)))
     for _ in range(2):
-        native._library.cache_clear()
-        assert native.why_unavailable() is None
-    native._library.cache_clear()
+        build.library.cache_clear()
+        assert build.why_unavailable() is None
+    build.library.cache_clear()
     assert len(builds) == 1
     assert [path.suffix for path in (tmp_path / "sleepkit").iterdir()] == [".so"]
 

@@ -1,0 +1,50 @@
+"""What a block does to one token at a time: norms, with gate or rotary positions, and squared ReLU.
+
+On a CPU with a C compiler each is one sweep over memory each way (kernels/rows.c); elsewhere, and where a tensor is so small that
+the call would cost more, it is the formula in torch. Axes: B batch, T token, H head, D head channel, V value channel, E channel.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sleepkit.kernels import rows
+from sleepkit.ops.attention import Rotation, rotary
+
+
+def rms_norm(x_BTE: Tensor, weight_E: Tensor, *, eps: float) -> Tensor:
+    """Return x / sqrt(mean(x^2) + eps) times the weight (arXiv 1910.07467), over the last axis."""
+    if weight_E.dtype == x_BTE.dtype and rows.serves(x_BTE):
+        return rows.normalise(x_BTE[:, :, None], weight_E[None], scale=1 / x_BTE.shape[-1], eps=eps)[:, :, 0]
+    return F.rms_norm(x_BTE, (x_BTE.shape[-1],), weight_E, eps)
+
+
+def gated_rms_norm(x_BTHV: Tensor, gate_BTE: Tensor, weight_V: Tensor, *, eps: float) -> Tensor:
+    """Return RMSNorm(x) SiLU(gate) as [B, T, H V], the norm over each head's own channels (arXiv 2412.06464)."""
+    if weight_V.dtype == x_BTHV.dtype == gate_BTE.dtype and rows.serves(x_BTHV):
+        scale = 1 / x_BTHV.shape[-1]
+        return rows.normalise(x_BTHV, weight_V[None], scale=scale, eps=eps, gate_BTE=gate_BTE).flatten(2)
+    return F.rms_norm(x_BTHV, (x_BTHV.shape[-1],), weight_V, eps).flatten(2) * F.silu(gate_BTE)
+
+
+def rotary_rms_norm(x_BTHD: Tensor, weight_ND: Tensor, angles: Rotation, *, eps: float) -> Tensor:
+    """Return rotary(RMSNorm(x)); N rows of weights serve equal runs of heads (queries and keys side by side: two rows)."""
+    n_heads, head_dim = x_BTHD.shape[2:]
+    if weight_ND.dtype == x_BTHD.dtype == angles.cos.dtype and rows.serves(x_BTHD):
+        turns = angles.cos[:, 0, 0].contiguous(), angles.sin[:, 0, 1].contiguous()
+        return rows.normalise(x_BTHD, weight_ND, scale=1 / head_dim, eps=eps, angles=turns)
+    weight = weight_ND.repeat_interleave(n_heads // weight_ND.shape[0], dim=0)
+    return rotary(F.rms_norm(x_BTHD, (head_dim,), eps=eps) * weight, angles)
+
+
+def unit_length(x_BTHK: Tensor, *, eps: float) -> Tensor:
+    """Return x / sqrt(|x|^2 + eps), at least fp32."""
+    wide = x_BTHK if x_BTHK.dtype == torch.float64 else x_BTHK.float()
+    if rows.serves(wide):
+        return rows.normalise(wide, None, scale=1.0, eps=eps)
+    return wide * torch.rsqrt(wide.square().sum(dim=-1, keepdim=True) + eps)
+
+
+def relu_square(x: Tensor) -> Tensor:
+    """Return relu(x)^2 (arXiv 2109.08668)."""
+    return rows.relu_square(x) if rows.serves(x) else F.relu(x).square()
