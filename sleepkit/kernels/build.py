@@ -12,7 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,6 +42,12 @@ def why_unavailable() -> str | None:
     except ImplUnavailableError as error:
         return str(error)
     return None
+
+
+def direct(operation: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what an operation of torch runs where nothing watches it (no gradient, no tracing): its dispatch costs more."""
+    watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return operation if watched else run
 
 
 def check(failed: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sleepkit.kernels.build import REALS, check, library
+from sleepkit.kernels.build import REALS, check, direct, library
 
 # Longest chunk by key channels. Longer ones cost more inside the chunk than they save on the state (measured flat from 16 to 64
 # tokens), and their solves lose digits when keys repeat.
@@ -48,7 +48,8 @@ def gated_delta_rule(
     """
     chunk = balanced_chunk_len(q_BTHK.shape[1], q_BTHK.shape[3], chunk_len)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
-    out, state, _ = _forward(*inputs, scale, chunk, torch.is_grad_enabled() and any(x.requires_grad for x in inputs))
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    out, state, _ = direct(_forward, _run_forward)(*inputs, scale, chunk, keep)
     return out, state
 
 

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sleepkit.kernels.build import REALS, check, library, why_unavailable
+from sleepkit.kernels.build import REALS, check, direct, library, why_unavailable
 
-# Entries below which calling the kernel costs more than torch's own sweeps.
-_WORTH_A_CALL = 8192
 _WORTH_A_THREAD = 32768
 
 
@@ -31,8 +29,8 @@ class _Conv(ctypes.Structure):
 
 
 def serves(x: Tensor) -> bool:
-    """Say whether these kernels are there for a tensor and worth calling."""
-    return x.device.type == "cpu" and x.dtype in REALS and x.numel() >= _WORTH_A_CALL and _ready()
+    """Say whether these kernels are there for a tensor."""
+    return x.device.type == "cpu" and x.dtype in REALS and _ready()
 
 
 def normalise(
@@ -46,19 +44,19 @@ def normalise(
 ) -> Tensor:
     """Return x r w silu(gate), turned by angles (cosine and sine [T, D / 2]); r = (scale |x|^2 + eps)^-1/2 in each group."""
     cosine, sine = angles if angles is not None else (None, None)
-    out: Tensor = _norm(x_BTGD, weight_WD, gate_BTE, cosine, sine, scale, eps)
+    out: Tensor = direct(_norm, _run_norm)(x_BTGD, weight_WD, gate_BTE, cosine, sine, scale, eps)
     return out
 
 
 def short_conv(x_BTE: Tensor, tail_BWE: Tensor | None, weight_EW: Tensor, *, silu: bool) -> Tensor:
     """Return the causal convolution of every channel with its own taps, and SiLU of it if asked; no tail means zeros."""
-    out: Tensor = _conv(x_BTE, tail_BWE, weight_EW.t().contiguous(), silu)
+    out: Tensor = direct(_conv, _run_conv)(x_BTE, tail_BWE, weight_EW.t().contiguous(), silu)
     return out
 
 
 def relu_square(x: Tensor) -> Tensor:
     """Return relu(x)^2."""
-    out: Tensor = _square(x)
+    out: Tensor = direct(_square, _run_square)(x)
     return out
 
 

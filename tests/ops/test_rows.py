@@ -45,7 +45,7 @@ CASES: dict[str, Case] = {
 
 def run(case: Case, monkeypatch: pytest.MonkeyPatch, *, in_c: bool, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     """Return the output and the gradient of every input."""
-    monkeypatch.setattr(rows, "_WORTH_A_CALL", 0 if in_c else 10**9)
+    monkeypatch.setattr(rows, "serves", lambda _: in_c)
     function, inputs = case
     leaves = [x.to(dtype).detach().requires_grad_() for x in inputs]
     out = function(*leaves)
@@ -91,9 +91,16 @@ def test_the_number_of_threads_does_not_change_a_bit(name: str, monkeypatch: pyt
             assert_same_bits(another, one)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_without_gradients_the_same_bits_come_out_as_with_them(name: str) -> None:
+    function, inputs = CASES[name]
+    watched = function(*(x.detach().requires_grad_() for x in inputs))
+    with torch.no_grad():
+        assert_same_bits(function(*inputs), watched.detach())
+
+
 @pytest.mark.parametrize("size", [-1e4, -90.0, -20.0, 0.0, 20.0, 90.0, 1e4])
-def test_silu_is_right_at_the_ends_of_its_range(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_WORTH_A_CALL", 0)
+def test_silu_is_right_at_the_ends_of_its_range(size: float) -> None:
     x = torch.linspace(0.9, 1.1, 40)[None, None] * size
     out, _ = ops.short_conv(x, torch.ones(40, 1), silu=True)
     assert_close(out, F.silu(x.double()), tolerance=1e-6)
@@ -101,7 +108,6 @@ def test_silu_is_right_at_the_ends_of_its_range(size: float, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_keeps_the_rules_of_a_torch_operation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_WORTH_A_CALL", 0)
     calls: list[tuple[Any, tuple[Any, ...]]] = []
     for operation in ("_norm", "_conv", "_square"):
         original = getattr(rows, operation)
@@ -113,8 +119,7 @@ def test_each_keeps_the_rules_of_a_torch_operation(name: str, monkeypatch: pytes
         torch.library.opcheck(original._opoverload, tuple(leaves))
 
 
-def test_gradients_that_are_not_contiguous_are_read_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_WORTH_A_CALL", 0)
+def test_gradients_that_are_not_contiguous_are_read_right() -> None:
     for function, inputs in CASES.values():
         leaves = [x.detach().requires_grad_() for x in inputs]
         out = function(*leaves)
