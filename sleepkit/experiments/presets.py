@@ -51,21 +51,23 @@ def describe(name: str) -> str:
 
 
 @preset
-def rule110_explorer(*, steps: int = 4000, seed: int = 0, n_threads: int = 1) -> TrainSettings:
-    """One small model for a whole slider: depths 1..8 on a ring of 16, N drawn from 1..5 at every step.
+def rule110_explorer(*, steps: int = 6000, seed: int = 0, n_threads: int = 1) -> TrainSettings:
+    """One small model for a whole slider: depths 1..10 on a ring of 16, N drawn from 1..5 at every step.
 
-    Depths are learnt in order, so the curriculum asks shallow questions first and deeper ones, more often, later.
+    The MLP is narrow (as wide as the residual stream), so that one pass can make only a step or two of the automaton and deeper
+    questions need more passes. Depths are learnt in order: the curriculum asks shallow questions first and deeper ones, more
+    often, later.
     """
-    depths = list(range(1, 9))
+    depths = list(range(1, 11))
 
     def weights(deepest: int) -> dict[str, Any]:
         return {"depth_weights": [min(1.0, 0.25 + 0.25 * d) if d <= deepest else 0.0 for d in depths]}
 
-    starts = {0: 3, 450: 4, 800: 5, 1250: 6, 1800: 7, 2400: 8}
+    starts = {0: 3, 350: 4, 700: 5, 1100: 6, 1700: 7, 2500: 8, 3400: 9, 4400: 10}
     return TrainSettings(
         name="rule110-explorer",
         task=TaskSettings(name="rule110", options={"width": 16, "n_strings": 4, "rollout_depth": depths}),
-        model=ModelConfig(vocab_size=3 + len(depths), width=64, layers="attn gdn", n_heads=4),
+        model=ModelConfig(vocab_size=3 + len(depths), width=64, layers="attn gdn", n_heads=4, mlp_ratio=1.0),
         sleep=SleepConfig(n_passes=4, window_len=17),
         n_passes_weights=(0.15, 0.2, 0.2, 0.3, 0.15),
         curriculum=tuple(Stage(start_step=start, options=weights(deepest)) for start, deepest in starts.items()),

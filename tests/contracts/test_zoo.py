@@ -25,6 +25,11 @@ def test_at_two_depths_where_one_pass_is_near_the_floor_sleep_gains_35_points(ca
     assert int((near_floor & (gain >= 0.35)).sum()) >= 2
 
 
+def test_at_some_depth_four_passes_gain_15_points_over_two(card: zoo.Card) -> None:
+    accuracy = card.accuracy.accuracy
+    assert float((accuracy.sel(n_passes=4) - accuracy.sel(n_passes=2)).max()) >= 0.15
+
+
 @pytest.mark.parametrize("n_passes", [1, 4])
 def test_counting_again_agrees_with_the_card(card: zoo.Card, n_passes: int) -> None:
     model, _ = zoo.load(card.name)

@@ -50,7 +50,7 @@ def test_the_first_depth_shown_is_the_one_where_sleeping_pays_most(card: Card) -
     assert float(gain.sel(depth=depth_of_largest_gain(card))) == float(gain.max())
 
 
-@pytest.mark.parametrize("depth", range(1, 9))
+@pytest.mark.parametrize("depth", range(1, 11))
 def test_a_chosen_depth_is_asked_of_every_string_with_the_same_vocabulary(card: Card, depth: int) -> None:
     task = task_at(card, n_strings=3, depth=depth)
     batch = task.batch("test", 0, 16)
@@ -67,8 +67,8 @@ def test_without_a_depth_the_task_is_the_cards_own_at_another_context_length(car
 
 
 def test_a_depth_the_model_does_not_know_is_refused_by_name(card: Card) -> None:
-    with pytest.raises(InvalidInputError, match=r"^depth: must be one of 1, 2, .*got 9$"):
-        task_at(card, n_strings=4, depth=9)
+    with pytest.raises(InvalidInputError, match=r"^depth: must be one of 1, 2, .*got 11$"):
+        task_at(card, n_strings=4, depth=11)
 
 
 @pytest.mark.parametrize("name", ["n_passes", "n_strings", "example"])
