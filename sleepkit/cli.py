@@ -71,8 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     dashboard.add_argument("--show", action="store_true", help="open a browser")
 
     bench = _add(commands, "bench", _bench, "measure, and write the figures the README quotes")
-    bench.add_argument("suite", choices=["session", "tasks", "dashboard"])
-    bench.add_argument("--json", dest="output", metavar="FILE", help="where the JSON goes (default: benchmarks/SUITE.json)")
+    bench.add_argument("suite", metavar="SUITE", help="ops, train, latency, memory, session, tasks, dashboard, or all of them")
+    bench.add_argument(
+        "--json",
+        dest="output",
+        metavar="FILE",
+        help="where the JSON goes (default: benchmarks/SUITE.json); for all suites a folder (default: benchmarks)",
+    )
+    bench.add_argument("--against", metavar="REV", help="train: also measure an earlier revision of this checkout, in turns")
+    bench.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set rounds=3, for one suite"
+    )
+    bench.add_argument("--quiet", action="store_true", help="no progress bars")
 
     _add(commands, "presets", _presets, "list the presets")
     _add(commands, "zoo", _zoo, "list the bundled models")
@@ -194,9 +204,19 @@ def _dashboard(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from sleepkit.bench import run_suite
+    from sleepkit.bench import against_override, run_all, run_suite
 
-    report = run_suite(options.suite, Path(options.output or f"benchmarks/{options.suite}.json"))
+    name, against, overrides = options.suite, options.against, options.overrides
+    require(against is None or name in ("train", "all"), "--against", "belongs to the suite train", against)
+    if name == "all":
+        require(not overrides, "--set", "belongs to one suite, not to all", overrides)
+        outcome = run_all(Path(options.output or "benchmarks"), against=against, progress=not options.quiet)
+        print("\n".join(f"{suite:<10} {what}" for suite, what in outcome.items()))
+        return 1 if any(what.startswith("not measured") for what in outcome.values()) else 0
+    if against is not None:
+        overrides = [*overrides, against_override(against)]
+    output = Path(options.output or f"benchmarks/{name}.json")
+    report = run_suite(name, output, overrides=overrides, progress=not options.quiet)
     print(json.dumps(report["results"], indent=2))
     return 0
 

@@ -1,5 +1,5 @@
 """Every performance figure the README quotes, measured and written as JSON."""
 
-from sleepkit.bench.report import run_suite
+from sleepkit.bench.report import against_override, run_all, run_suite
 
-__all__ = ["run_suite"]
+__all__ = ["against_override", "run_all", "run_suite"]

@@ -8,9 +8,9 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from sleepkit import zoo
+from sleepkit.bench.rows import ROWS
 from sleepkit.errors import require
 from sleepkit.files import whole_file
 from sleepkit.notation import markdown_table
@@ -52,10 +52,11 @@ def _finding() -> str:
     return zoo.load_card(_MODEL).finding(1, 4)
 
 
-def _performance() -> str:
+def performance(folder: Path = ROOT / "benchmarks") -> str:
+    """Return the table of measured figures from the JSON files of a folder; a suite without a file is "not measured"."""
     rows = ["| what | measured | where |", "|---|---|---|"]
-    for name, describe in (("session", _session_rows), ("tasks", _task_rows), ("dashboard", _dashboard_rows)):
-        path = ROOT / "benchmarks" / f"{name}.json"
+    for name, describe in ROWS.items():
+        path = folder / f"{name}.json"
         if not path.exists():
             rows.append(f"| {name} | not measured | |")
             continue
@@ -65,48 +66,11 @@ def _performance() -> str:
     return "\n".join(rows)
 
 
-def _session_rows(results: dict[str, Any]) -> list[tuple[str, str]]:
-    first, last = results["us_per_token_first_tenth"], results["us_per_token_last_tenth"]
-    held = (results["bytes_held_first_window"], results["bytes_held_last_window"])
-    peak = (results["process_peak_MiB_after_first_tenth"], results["process_peak_MiB_at_end"])
-    stream = f"a session reading {results['n_tokens']:,} tokens one by one, N = {results['n_passes']}"
-    return [
-        (
-            f"{stream}: time per token, sleeps included, last tenth : first tenth",
-            f"{last:.0f} us : {first:.0f} us = {last / first:.2f}",
-        ),
-        (f"{stream}: bytes held, last window : first window", f"{held[1]:,} : {held[0]:,} = {held[1] / held[0]:.2f}"),
-        (f"{stream}: peak memory of the process, end : after a tenth", f"{peak[1]} MiB : {peak[0]} MiB"),
-    ]
-
-
-def _task_rows(results: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
-    return [
-        (
-            f"Rule 110 generation, {name}, one core",
-            f"{rate['Mtokens_per_s']:.0f} M tokens/s ({rate['lowest']:.0f}-{rate['highest']:.0f})",
-        )
-        for name, rate in results.items()
-    ]
-
-
-def _dashboard_rows(results: dict[str, Any]) -> list[tuple[str, str]]:
-    def spread(name: str) -> str:
-        return f"median {results[name]['median_s']:.2f} s, p95 {results[name]['p95_s']:.2f} s (n = {len(results[name]['all_s'])})"
-
-    return [
-        ("dashboard: `panel serve` started to first full picture in Chromium, new process", spread("first_picture")),
-        ("dashboard: slider N moved to new picture, model run", spread("n_slider_computed")),
-        ("dashboard: slider N moved to new picture, trace known", spread("n_slider_cached")),
-        ("dashboard: pass scrubbed to new picture", spread("scrub")),
-    ]
-
-
 PARTS: dict[str, Callable[[], str]] = {
     "notation": markdown_table,
     "zoo-table": _zoo_table,
     "finding": _finding,
-    "performance": _performance,
+    "performance": performance,
 }
 
 

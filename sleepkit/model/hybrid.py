@@ -3,23 +3,21 @@
 Axes: B batch, T token, E channel, W vocabulary.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from sleepkit import ops
-from sleepkit.errors import CheckpointError, InvalidInputError, require
-from sleepkit.files import whole_folder
+from sleepkit.errors import require
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
+from sleepkit.model.passes import BlockFunctions, carried, compiled, recomputed
 from sleepkit.model.state import AttentionCache, ModelState, WindowCache
+from sleepkit.model.storage import load_weights, read_config, stored_dtype, write_model
 
-MODEL_FORMAT = "sleepkit-model"
-MODEL_VERSION = 1
 TOKEN_TYPES = (torch.int64, torch.int32)
 
 
@@ -56,6 +54,7 @@ class HybridLM(nn.Module):
         self.projection = nn.Linear(config.width, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.projection.weight = self.embedding.weight
+        self._functions = BlockFunctions()
 
     def initial_state(self, batch_size: int) -> ModelState:
         """Return empty fast weights (zeros) for a batch, on the model's device.
@@ -88,6 +87,7 @@ class HybridLM(nn.Module):
         *,
         valid_BT: Tensor | None = None,
         observe: Callable[[PassView], None] | None = None,
+        recompute: bool = False,
     ) -> BlocksOutput:
         """Run one window from an empty KV cache: prelude once, the looped span ``n_passes`` times, coda once.
 
@@ -100,26 +100,33 @@ class HybridLM(nn.Module):
             n_passes: N, passes of the looped span, 1 or more.
             valid_BT: False marks padding.
             observe: called after every pass with what can be seen then (slower: attention weights are materialised).
+            recompute: keep no activations but the residual stream and the state before each run over the prelude, the looped span
+                or the coda; backward makes the run again.
 
         Raises:
-            InvalidInputError: if ``n_passes`` is not a positive integer.
+            InvalidInputError: if ``n_passes`` is not a positive integer, or passes are to be observed and recomputed.
         """
         _check_count("n_passes", n_passes)
+        require(observe is None or not recompute, "observe", "must be None where passes are recomputed", observe)
         start, stop = self.config.loop_span
         for n_pass in range(1, n_passes + 1):
             capture: dict[int, list[Tensor]] | None = None if observe is None else {}
-            if n_pass == 1 and start > 0:
-                h_BTE, state, _ = self.run_layers(h_BTE, state, (0, start), valid_BT=valid_BT, capture=capture)
-            h_BTE, state, _ = self.run_layers(h_BTE, state, (start, stop), valid_BT=valid_BT, capture=capture)
-            if n_pass == n_passes and stop < self.config.n_layers:
-                coda = (stop, self.config.n_layers)
-                h_BTE, state, _ = self.run_layers(h_BTE, state, coda, valid_BT=valid_BT, capture=capture)
+            for span in ((0, start),) * (n_pass == 1) + ((start, stop),) + ((stop, self.config.n_layers),) * (n_pass == n_passes):
+                h_BTE, state = self._run_span(h_BTE, state, span, valid_BT, recompute=recompute, capture=capture)
             if observe is not None and capture is not None:
                 observe(PassView(n_pass, state, {layer: maps[0] for layer, maps in capture.items() if maps}))
         return BlocksOutput(h_BTE, state)
 
     def consolidate(
-        self, h_BTE: Tensor, state: ModelState, n_passes: int = 1, *, first_pass: int = 1, valid_BT: Tensor | None = None
+        self,
+        h_BTE: Tensor,
+        state: ModelState,
+        n_passes: int = 1,
+        *,
+        first_pass: int = 1,
+        valid_BT: Tensor | None = None,
+        recompute: bool = False,
+        gradient_passes: int | None = None,
     ) -> ModelState:
         """Return the state that ``blocks`` returns: all that is left of a window that is slept on.
 
@@ -129,22 +136,36 @@ class HybridLM(nn.Module):
             h_BTE: embedded tokens of the window, or the residual stream that the looped span left in the pass before.
             state: fast weights before ``first_pass``.
             n_passes: N, the number of the last pass.
-            first_pass: number of the first pass to make; the prelude belongs to pass 1.
+            first_pass: number of the first pass to make; the prelude belongs to pass 1, the coda to pass N.
             valid_BT: False marks padding.
+            recompute: keep no activations, as in ``blocks``.
+            gradient_passes: k. Passes 1..N - k keep no graph: their parameters and ``h_BTE`` get no gradient from here, and the
+                state gets only that of its own recurrence (``carried``). None, or k >= N: the gradient of all passes.
 
         Raises:
-            InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes.
+            InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes, or ``gradient_passes`` is neither
+                None nor a positive integer.
         """
         _check_count("n_passes", n_passes)
         require(1 <= first_pass <= n_passes, "first_pass", f"must be in [1, n_passes={n_passes}]", first_pass)
+        if gradient_passes is not None:
+            _check_count("gradient_passes", gradient_passes)
+        n_silent = 0 if gradient_passes is None or not torch.is_grad_enabled() else n_passes - gradient_passes
         (start, stop), n_layers = self.config.loop_span, self.config.n_layers
-        spans = [(0, start)] if first_pass == 1 else []
-        spans += [(start, stop)] * (n_passes - first_pass + 1) + [(stop, n_layers)]
-        while spans and not self._writes(spans[-1]):
+        spans = [(1, (0, start))] if first_pass == 1 else []
+        spans += [(n_pass, (start, stop)) for n_pass in range(first_pass, n_passes + 1)] + [(n_passes, (stop, n_layers))]
+        while spans and not self._writes(spans[-1][1]):
             spans.pop()
-        for span in spans[:-1]:
-            h_BTE, state, _ = self.run_layers(h_BTE, state, span, valid_BT=valid_BT)
-        return self._write_layers(h_BTE, state, spans[-1], valid_BT) if spans else state
+        for number, (n_pass, span) in enumerate(spans, start=1):
+            if n_pass <= n_silent:
+                h_BTE, state = self._run_silently(h_BTE, state, span, valid_BT)
+            elif number < len(spans):
+                h_BTE, state = self._run_span(h_BTE, state, span, valid_BT, recompute=recompute)
+            elif recompute:
+                state = recomputed(self._write_layers, h_BTE, state, span, valid_BT)
+            else:
+                state = self._write_layers(h_BTE, state, span, valid_BT)
+        return state
 
     def run_layers(
         self,
@@ -170,16 +191,36 @@ class HybridLM(nn.Module):
         states, caches = [], []
         angles = self._angles(h_BTE, cache, span)
         for number in range(start, stop):
-            maps = None if capture is None else capture.setdefault(number, [])
-            past = None if cache is None else cache.layers[number]
-            h_BTE, layer_state, layer_cache = self.layers[number](
-                h_BTE, state.fast_weights[number], angles=angles, valid_BT=valid_BT, cache=past, capture=maps
-            )
+            layer_state = state.fast_weights[number]
+            if cache is None and capture is None:
+                h_BTE, layer_state = self._run_layer(number, h_BTE, layer_state, angles, valid_BT)
+            else:
+                maps = None if capture is None else capture.setdefault(number, [])
+                past = None if cache is None else cache.layers[number]
+                h_BTE, layer_state, layer_cache = self.layers[number](
+                    h_BTE, layer_state, angles=angles, valid_BT=valid_BT, cache=past, capture=maps
+                )
+                caches.append(layer_cache)
             states.append(layer_state)
-            caches.append(layer_cache)
         if cache is not None:
             cache = WindowCache(cache.layers[:start] + tuple(caches) + cache.layers[stop:], cache.length)
         return h_BTE, state.with_layers(start, states), cache
+
+    def compile_blocks(self, *, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Let torch.compile make the code that runs blocks over whole windows; parameters and their names stay as they are.
+
+        There is one graph for each kind of layer, window length, batch size and gradient mode, with and without padding, made
+        when it is first met, and shared by all layers of the kind, all passes and all windows. Reading inside a window (a
+        KV cache that grows) and observed passes run as before.
+
+        Args:
+            backend: of torch.compile.
+        """
+        self._functions = compiled(backend)
+
+    def uncompile_blocks(self) -> None:
+        """Undo ``compile_blocks``."""
+        self._functions = BlockFunctions()
 
     def empty_cache(self, batch_size: int) -> WindowCache:
         """Return the cache of a window in which nothing was read."""
@@ -189,12 +230,53 @@ class HybridLM(nn.Module):
     def _writes(self, span: tuple[int, int]) -> bool:
         return "gdn" in self.config.layer_kinds[slice(*span)]
 
+    def _run_span(
+        self,
+        h_BTE: Tensor,
+        state: ModelState,
+        span: tuple[int, int],
+        valid_BT: Tensor | None,
+        *,
+        recompute: bool,
+        capture: dict[int, list[Tensor]] | None = None,
+    ) -> tuple[Tensor, ModelState]:
+        if recompute:
+            h_BTE, state, _ = recomputed(self.run_layers, h_BTE, state, span, valid_BT=valid_BT)
+        else:
+            h_BTE, state, _ = self.run_layers(h_BTE, state, span, valid_BT=valid_BT, capture=capture)
+        return h_BTE, state
+
+    def _run_layer(
+        self, number: int, h_BTE: Tensor, state: Tensor | None, angles: ops.Rotation | None, valid_BT: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        if self.config.layer_kinds[number] != "attn":
+            angles = None  # compiled code would take them for another kind of input
+        return self._functions.run(self.layers[number], h_BTE, state, angles, valid_BT)  # type: ignore[arg-type]
+
     def _write_layers(self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None) -> ModelState:
         start, stop = span
         last = max(number for number in range(start, stop) if self.config.layer_kinds[number] == "gdn")
         h_BTE, state, _ = self.run_layers(h_BTE, state, (start, last), valid_BT=valid_BT)
-        written = self.layers[last].write(h_BTE, state.fast_weights[last], valid_BT=valid_BT)  # type: ignore[operator]
+        before = state.fast_weights[last]
+        assert before is not None
+        written = self._functions.write(self.layers[last], h_BTE, before, valid_BT)  # type: ignore[arg-type]
         return state.with_layers(last, [written])
+
+    def _run_silently(
+        self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None
+    ) -> tuple[Tensor, ModelState]:
+        """Run layers without a graph, but for the fast weights' own recurrence."""
+        states, angles = [], self._angles(h_BTE, None, span)
+        for number in range(*span):
+            before = state.fast_weights[number]
+            with torch.no_grad():
+                read = h_BTE.detach()
+                h_BTE, after = self._run_layer(number, read, None if before is None else before.detach(), angles, valid_BT)
+            if before is not None and after is not None and before.requires_grad:
+                after = carried(self.layers[number], read, before, after, valid_BT)  # type: ignore[arg-type]
+            states.append(after)
+        # Like an embedded window, it wants a gradient: compiled code would take it for another kind of input.
+        return h_BTE.detach().requires_grad_(), state.with_layers(span[0], states)
 
     def _angles(self, h_BTE: Tensor, cache: WindowCache | None, span: tuple[int, int]) -> ops.Rotation | None:
         """Return the angles of the tokens' positions, counted from the window's first; None if no layer of the span needs any."""
@@ -217,15 +299,7 @@ class HybridLM(nn.Module):
         Raises:
             CheckpointError: if the folder exists and is not a sleepkit model.
         """
-        from safetensors.torch import save_model
-
-        target = Path(folder)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())) and not _is_model(target):
-            raise CheckpointError(f"folder: must be new, empty or a sleepkit model, got {str(target)!r}")
-        description = {"format": MODEL_FORMAT, "version": MODEL_VERSION, "config": self.config.to_dict()}
-        with whole_folder(target) as temporary:
-            save_model(self, str(temporary / "model.safetensors"))
-            (temporary / "config.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+        write_model(self, self.config, Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -235,74 +309,9 @@ class HybridLM(nn.Module):
             CheckpointError: if the folder is missing, damaged or of another kind.
         """
         model, weights = cls(read_config(folder)), Path(folder) / "model.safetensors"
-        model.to(_stored_dtype(weights))
+        model.to(stored_dtype(weights))
         load_weights(model, weights)
         return model
-
-
-def read_config(folder: str | Path) -> ModelConfig:
-    """Read the model configuration of a saved model.
-
-    Raises:
-        CheckpointError: if it is missing, damaged or of another kind.
-    """
-    path = Path(folder) / "config.json"
-    try:
-        description = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"folder: must hold a readable config.json ({_one_line(error)}), got {str(folder)!r}") from None
-    if not isinstance(description, dict) or description.get("format") != MODEL_FORMAT:
-        raise CheckpointError(f"folder: config.json must have format {MODEL_FORMAT!r}, got {str(folder)!r}")
-    if description.get("version") != MODEL_VERSION:
-        raise CheckpointError(f"folder: config.json must have version {MODEL_VERSION}, got {description.get('version')!r}")
-    try:
-        return ModelConfig.from_dict(description["config"])
-    except (KeyError, InvalidInputError) as error:
-        raise CheckpointError(
-            f"folder: config.json must hold a model configuration ({_one_line(error)}), got {str(folder)!r}"
-        ) from None
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill a model with the tensors of a safetensors file, all of them and no others.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged or does not fit.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model
-
-    try:
-        load_model(model, str(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"weights: must be the model's own safetensors ({_one_line(error)}), got {str(path)!r}") from None
-
-
-def _is_model(folder: Path) -> bool:
-    try:
-        read_config(folder)
-    except CheckpointError:
-        return False
-    return True
-
-
-def _stored_dtype(path: Path) -> torch.dtype:
-    """Read in which dtype a model's weights were saved, so that loading never rounds them."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            dtypes = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"weights: must be the model's own safetensors ({_one_line(error)}), got {str(path)!r}") from None
-    if len(dtypes) != 1:
-        raise CheckpointError(f"weights: must be the model's own safetensors (one dtype, not {len(dtypes)}), got {str(path)!r}")
-    stored: torch.dtype = dtypes.pop()
-    return stored
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _check_count(name: str, value: object) -> None:

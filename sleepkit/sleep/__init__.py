@@ -1,10 +1,11 @@
 """Sleep: the schedule of windows, Algorithm 1 (``rollout``) and its streaming twin (``Session``)."""
 
-from sleepkit.sleep.rollout import RolloutResult, correct_answers, predicted_answers, rollout
+from sleepkit.sleep.rollout import Checkpointing, RolloutResult, correct_answers, predicted_answers, rollout
 from sleepkit.sleep.schedule import SleepConfig, Window, schedule
 from sleepkit.sleep.session import Session
 
 __all__ = [
+    "Checkpointing",
     "RolloutResult",
     "Session",
     "SleepConfig",

@@ -12,17 +12,22 @@ Axes: B example, T position, W vocabulary.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sleepkit.errors import refuse
-from sleepkit.model import HybridLM, ModelState, PassView
+from sleepkit.errors import refuse, require
+from sleepkit.model import BlocksOutput, HybridLM, ModelState, PassView
+from sleepkit.model.passes import recomputed
 from sleepkit.sleep.schedule import SleepConfig, Window, as_batch, schedule
 from sleepkit.tasks import NOTHING_ASKED, PAD, Batch
 
 Observer = Callable[[int, Window, PassView], None]
+Checkpointing = Literal["none", "pass", "window"]
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +72,14 @@ def rollout(
     trace: Observer | None = None,
     windows: list[Window] | None = None,
     state: ModelState | None = None,
+    checkpointing: Checkpointing = "none",
+    gradient_passes: int | None = None,
+    gradient_windows: int | None = None,
 ) -> RolloutResult:
     """Run Algorithm 1 over a batch: sleep N passes over each window of context, answer in one pass.
 
-    Differentiable through all windows and passes; wrap it in ``torch.no_grad()`` for evaluation.
+    Differentiable through all windows and passes; wrap it in ``torch.no_grad()`` for evaluation. The last three arguments change
+    what the backward costs, and never a value of the forward; an answered window always has its whole gradient.
 
     Args:
         model: the model.
@@ -79,29 +88,45 @@ def rollout(
         trace: called after every pass with the window's number, the window and the ``PassView``.
         windows: the schedule, if it is known already (it must belong to this batch).
         state: fast weights to start from; empty if None.
+        checkpointing: what the forward keeps for the backward. "none" keeps the activations of every pass. "pass" keeps the
+            residual stream and the fast weights before each pass and makes each pass once more in backward. "window" keeps the
+            fast weights before each window; backward makes the window's passes once more, keeping for that time what "pass"
+            keeps, and then each pass a third time. The gradient is the same, bit for bit.
+        gradient_passes: k, gradient through the last k passes over each window slept on; None for all N. Earlier passes keep no
+            graph: dropped are the gradients of embeddings and parameters there, and everything that reaches the kept passes
+            through the residual stream. The fast weights' own recurrence stays, S <- A S + B with A and B held constant
+            (``model.passes.carried``), so earlier windows keep theirs.
+        gradient_windows: j, gradient through the last j windows slept on; None for all. Earlier windows keep no graph at all:
+            the first of the j starts from fast weights that count as constants, and so does ``state``.
 
     Raises:
-        InvalidInputError: if the label block is longer than a window, or a token id is outside the vocabulary.
+        InvalidInputError: if the label block is longer than a window, a token id is outside the vocabulary, k or j is neither
+            None nor a positive integer, or a trace is asked for together with one of the last three.
     """
     batch = as_batch(batch)
     _check_tokens(batch.tokens, model.config.vocab_size)
+    _check_backward(trace, checkpointing, gradient_passes, gradient_windows)
     if windows is None:
         windows = schedule(batch, sleep.window_len)
     if state is None:
         state = model.initial_state(batch.size)
+    silent = _without_gradient(windows, gradient_windows)
+    recompute, call = checkpointing != "none", recomputed if checkpointing == "window" else _plainly
     answered = []
     for number, window in enumerate(windows):
-        observe = None if trace is None else _observer(trace, number, window)
         span = slice(window.start, window.stop)
         valid = batch.segment[:, span] != PAD if window.padded else None
-        hidden = model.embed(batch.tokens[:, span])
+        reading = _Reading(model, batch.tokens[:, span], valid, recompute, _observer(trace, number, window))
         if not window.asleep:
-            hidden, state = model.blocks(hidden, state, valid_BT=valid, observe=observe)
-            answered.append((window, model.head(hidden)))
-        elif observe is None:
-            state = model.consolidate(hidden, state, sleep.n_passes, valid_BT=valid)
+            logits, state = call(reading.answer, state)
+            answered.append((window, logits))
+        elif number in silent:
+            with torch.no_grad():
+                state = reading.sleep_on(state.detach(), sleep.n_passes, None)
+            # Constants, but they want a gradient like those of later windows: compiled code would take them for another kind.
+            state = state.map(lambda layer: layer.requires_grad_())
         else:
-            _, state = model.blocks(hidden, state, sleep.n_passes, valid_BT=valid, observe=observe)
+            state = call(reading.sleep_on, state, sleep.n_passes, gradient_passes)
     return RolloutResult(state, _loss(batch, answered), windows, answered, batch.tokens.shape[1])
 
 
@@ -129,8 +154,58 @@ def _loss(batch: Batch, answered: list[tuple[Window, Tensor]]) -> Tensor | None:
     return F.cross_entropy(wide.flatten(0, 1), targets.flatten(), ignore_index=NOTHING_ASKED)
 
 
-def _observer(trace: Observer, number: int, window: Window) -> Callable[[PassView], None]:
-    return lambda view: trace(number, window, view)
+class _Reading(NamedTuple):
+    """One window, and how it is to be read."""
+
+    model: HybridLM
+    tokens: Tensor
+    valid: Tensor | None
+    recompute: bool
+    observe: Callable[[PassView], None] | None
+
+    def answer(self, state: ModelState) -> tuple[Tensor, ModelState]:
+        hidden, state = self._blocks(state, 1)
+        return self.model.head(hidden), state
+
+    def sleep_on(self, state: ModelState, n_passes: int, gradient_passes: int | None) -> ModelState:
+        if self.observe is not None:
+            return self._blocks(state, n_passes)[1]
+        return self.model.consolidate(
+            self.model.embed(self.tokens),
+            state,
+            n_passes,
+            valid_BT=self.valid,
+            recompute=self.recompute,
+            gradient_passes=gradient_passes,
+        )
+
+    def _blocks(self, state: ModelState, n_passes: int) -> BlocksOutput:
+        hidden = self.model.embed(self.tokens)
+        return self.model.blocks(hidden, state, n_passes, valid_BT=self.valid, observe=self.observe, recompute=self.recompute)
+
+
+def _plainly(function: Callable[_Arguments, _Result], *values: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+    return function(*values, **named)
+
+
+def _without_gradient(windows: list[Window], gradient_windows: int | None) -> set[int]:
+    """Return the numbers of the windows slept on before the last ``gradient_windows`` of them."""
+    slept = [number for number, window in enumerate(windows) if window.asleep]
+    return set() if gradient_windows is None or not torch.is_grad_enabled() else set(slept[:-gradient_windows])
+
+
+def _observer(trace: Observer | None, number: int, window: Window) -> Callable[[PassView], None] | None:
+    return None if trace is None else lambda view: trace(number, window, view)
+
+
+def _check_backward(trace: Observer | None, checkpointing: str, gradient_passes: object, gradient_windows: object) -> None:
+    known = get_args(Checkpointing)
+    require(checkpointing in known, "checkpointing", f"must be one of {', '.join(map(repr, known))}", checkpointing)
+    for name, value in (("gradient_passes", gradient_passes), ("gradient_windows", gradient_windows)):
+        whole = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+        require(whole, name, "must be None or an integer >= 1", value)
+        require(trace is None or value is None, name, "must be None where a trace is asked for", value)
+    require(trace is None or checkpointing == "none", "checkpointing", "must be 'none' where a trace is asked for", checkpointing)
 
 
 def _check_tokens(tokens: Tensor, vocab_size: int) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from sleepkit.errors import CheckpointError
+from sleepkit.errors import CheckpointError, InvalidInputError
 from sleepkit.files import whole_file, whole_folder
-from sleepkit.model.hybrid import load_weights
+from sleepkit.model.storage import load_weights
 from sleepkit.training.optimiser import Optimiser
 from sleepkit.training.settings import TrainSettings
 
@@ -31,7 +31,7 @@ def claim_folder(folder: Path, settings: TrainSettings) -> None:
     """
     note = folder / "settings.json"
     if note.exists():
-        if note.read_text() != settings.to_json() + "\n":
+        if not _holds(note, settings):
             raise CheckpointError(f"folder: must belong to the same settings (digest {settings.digest()}), got {str(folder)!r}")
         for unfinished in folder.glob(f".{_PREFIX}*"):
             shutil.rmtree(unfinished)
@@ -73,7 +73,8 @@ def load_newest(folder: Path, model: nn.Module, optimiser: Optimiser) -> dict[st
     load_weights(model, newest / "model.safetensors")
     try:
         progress: dict[str, Any] = json.loads((newest / "progress.json").read_text())
-        progress = {"step": int(progress["step"]), **{name: progress[name] for name in ("optimiser", "rows", "elapsed_s")}}
+        known = {name: progress[name] for name in ("optimiser", "rows", "elapsed_s")}
+        progress = {"step": int(progress["step"]), **known, "compile_s": float(progress.get("compile_s", 0.0))}
         tensors = load_file(newest / "optimiser.safetensors")
         if sorted(tensors) != progress["optimiser"]:
             raise KeyError("optimiser.safetensors holds other tensors than were saved")
@@ -84,6 +85,14 @@ def load_newest(folder: Path, model: nn.Module, optimiser: Optimiser) -> dict[st
             f"checkpoint: must be whole ({reason}); delete it to go on from an older one, got {str(newest)!r}"
         ) from None
     return progress
+
+
+def _holds(note: Path, settings: TrainSettings) -> bool:
+    """Compare settings and not texts: an earlier version wrote fewer of them, and the others are at their defaults."""
+    try:
+        return TrainSettings.from_json(note.read_text()) == settings
+    except (InvalidInputError, UnicodeDecodeError):
+        return False
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
-from sleepkit.errors import require
+from sleepkit.errors import SleepkitError, require
 from sleepkit.model import HybridLM
 from sleepkit.results import as_attrs, provenance
 from sleepkit.results import save as save_dataset
 from sleepkit.seeds import stream, torch_seed, weighted_choice
-from sleepkit.sleep import correct_answers, rollout, schedule
+from sleepkit.sleep import RolloutResult, Window, correct_answers, rollout, schedule
+from sleepkit.tasks import Batch
 from sleepkit.training.checkpoint import claim_folder, load_newest, save_checkpoint
 from sleepkit.training.optimiser import Optimiser, describe_split
+from sleepkit.training.prefetch import prefetched
 from sleepkit.training.settings import TrainSettings
 
 Row = dict[str, float]
@@ -30,7 +34,8 @@ class Run:
 
     Attributes:
         model: the trained model.
-        history: Dataset over ``step``: loss (nats), accuracy, n_passes_drawn, gradient norm, tokens/s, elapsed seconds.
+        history: Dataset over ``step``: loss (nats), accuracy and gradient norm of that step, n_passes_drawn, tokens/s since the
+            row before, elapsed seconds; with ``compile`` the attribute ``compile_s``, seconds spent on compiling.
         folder: where it lies.
         settings: what it was made with.
     """
@@ -64,6 +69,8 @@ def train(
     Raises:
         InvalidInputError: if the device is not there.
         CheckpointError: if the folder holds another run or a damaged checkpoint.
+        SleepkitError: if loss or gradient are no longer finite; looked at for each row and before each checkpoint, so that no
+            step waits for the device and no spoilt weights replace a good checkpoint.
         KeyboardInterrupt: if interrupted; a checkpoint of the last whole step is written first, unless the interrupt hit in the
             middle of an update, which cannot be undone: the run then goes on from its last checkpoint.
     """
@@ -75,12 +82,15 @@ def train(
     with _threads(settings.n_threads):
         model = build_model(settings)
         optimiser = Optimiser(model, settings.optimiser, steps=settings.steps)
-        resumed = load_newest(target, model, optimiser) or {"step": 0, "rows": [], "elapsed_s": 0.0}
+        resumed = load_newest(target, model, optimiser) or {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0}
         if progress:
             print(describe_split(model))
         trainer = _Trainer(settings, target, model, optimiser, resumed)
-        trainer.run(progress=progress, on_row=on_row, should_stop=should_stop)
-    history = _history(settings, trainer.rows)
+        try:
+            trainer.run(progress=progress, on_row=on_row, should_stop=should_stop)
+        finally:
+            model.uncompile_blocks()
+    history = _history(settings, trainer.rows, trainer.compile_s)
     model.save(target / "model")
     save_dataset(history, target / "history.nc")
     return Run(model, history, target, settings)
@@ -102,6 +112,15 @@ def passes_at(settings: TrainSettings, step: int) -> int:
     return 1 + int(weighted_choice(word, np.asarray(settings.n_passes_weights))[0])
 
 
+def passes_range(settings: TrainSettings) -> tuple[int, int]:
+    """Return the fewest and the most passes that ``passes_at`` ever gives."""
+    weights = settings.n_passes_weights
+    if weights is None:
+        return settings.sleep.n_passes, settings.sleep.n_passes
+    drawn = [n_passes for n_passes, weight in enumerate(weights, start=1) if weight > 0]
+    return drawn[0], drawn[-1]
+
+
 class _Trainer:
     """The mutable part of a run: where it stands and what it saw."""
 
@@ -111,15 +130,19 @@ class _Trainer:
         self.settings, self.folder, self.model, self.optimiser = settings, folder, model, optimiser
         self.step: int = resumed["step"]
         self.rows: list[Row] = resumed["rows"]
+        self.compile_s: float = resumed["compile_s"]
         self._earlier_s: float = resumed["elapsed_s"]
-        self._began = time.perf_counter()
-        self._saved_step = self.step
+        self._began = self._row_began = time.perf_counter()
+        self._saved_step = self._row_step = self.step
+        self._last: tuple[Tensor, Tensor] | None = None
         self._updating = False
 
     def run(self, *, progress: bool, on_row: Callable[[int, Row], None] | None, should_stop: Callable[[], bool] | None) -> None:
         from tqdm.auto import tqdm
 
         settings = self.settings
+        if settings.compile and self.step < settings.steps:
+            self._compile(progress=progress)
         bar = tqdm(
             total=settings.steps,
             initial=self.step,
@@ -129,17 +152,20 @@ class _Trainer:
             dynamic_ncols=True,
         )
         try:
-            while self.step < settings.steps:
-                row = self._one_step()
-                bar.update()
-                if row is not None:
-                    bar.set_postfix_str(f"loss {row['loss']:.3f} acc {row['accuracy']:.3f} {row['tokens_per_s']:,.0f} tokens/s")
-                    if on_row is not None:
-                        on_row(self.step, row)
-                if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
-                    self._save()
-                if should_stop is not None and should_stop():
-                    raise KeyboardInterrupt
+            with prefetched(self._make_batch, range(self.step, settings.steps)) as batches:
+                for batch, windows in batches:
+                    row = self._one_step(batch, windows)
+                    bar.update()
+                    if row is not None:
+                        bar.set_postfix_str(
+                            f"loss {row['loss']:.3f} acc {row['accuracy']:.3f} {row['tokens_per_s']:,.0f} tokens/s"
+                        )
+                        if on_row is not None:
+                            on_row(self.step, row)
+                    if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
+                        self._save()
+                    if should_stop is not None and should_stop():
+                        raise KeyboardInterrupt
         except KeyboardInterrupt:
             if not self._updating:  # half an update cannot be undone: the last checkpoint stands
                 self._save()
@@ -147,48 +173,105 @@ class _Trainer:
         finally:
             bar.close()
 
-    def _one_step(self) -> Row | None:
-        settings, began = self.settings, time.perf_counter()
-        batch = settings.task_at(self.step).batch("train", self.step, settings.batch_size)
-        windows = schedule(batch, settings.sleep.window_len)
-        batch = batch.to(settings.device)
-        n_passes = passes_at(settings, self.step)
-        result = rollout(self.model, batch, settings.sleep.replace(n_passes=n_passes), windows=windows)
+    def _make_batch(self, step: int) -> tuple[Batch, list[Window]]:
+        settings = self.settings
+        batch = settings.task_at(step).batch("train", step, settings.batch_size)
+        return batch.to(settings.device), schedule(batch, settings.sleep.window_len)
+
+    def _rollout(self, batch: Batch, windows: list[Window], n_passes: int) -> tuple[RolloutResult, Tensor]:
+        settings, state = self.settings, None
+        if settings.compile:  # the first window starts from fast weights like those of all others, and needs no code of its own
+            state = self.model.initial_state(batch.size).map(lambda layer: layer.requires_grad_())
+        # No cache of rounded weights: N passes over every window share them, and would add up their gradients in bfloat16.
+        kind = torch.device(settings.device).type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=settings.autocast, cache_enabled=False):
+            result = rollout(
+                self.model,
+                batch,
+                settings.sleep.replace(n_passes=n_passes),
+                windows=windows,
+                state=state,
+                checkpointing=settings.checkpointing,
+                gradient_passes=settings.gradient_passes,
+                gradient_windows=settings.gradient_windows,
+            )
         assert result.loss is not None
-        result.loss.backward()  # type: ignore[no-untyped-call]
+        return result, result.loss
+
+    def _compile(self, *, progress: bool) -> None:
+        """Make all code before the first step: a step with the fewest and one with the most passes, both forgotten."""
+        began = time.perf_counter()
+        if progress:
+            print("compiling the blocks ... ", end="", flush=True)
+        self.model.compile_blocks()
+        for n_passes in sorted(set(passes_range(self.settings))):
+            _, loss = self._rollout(*self._make_batch(self.step), n_passes)
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.clear()
+        self._row_began = time.perf_counter()
+        self.compile_s += self._row_began - began
+        if progress:
+            print(f"{self._row_began - began:.1f} s")
+
+    def _one_step(self, batch: Batch, windows: list[Window]) -> Row | None:
+        n_passes = passes_at(self.settings, self.step)
+        result, loss = self._rollout(batch, windows, n_passes)
+        loss.backward()  # type: ignore[no-untyped-call]
         self._updating = True
         norm = self.optimiser.step(self.step)
         self.step += 1
-        if self.step % settings.log_every and self.step != settings.steps:
-            self._updating = False
-            return None
-        elapsed = time.perf_counter() - began
+        self._last = (loss.detach(), norm)
+        row = None
+        if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
+            self._refuse_divergence()
+            row = self._row(batch, result, n_passes)
+            self.rows.append(row)
+        self._updating = False
+        return row
+
+    def _row(self, batch: Batch, result: RolloutResult, n_passes: int) -> Row:
+        assert self._last is not None
+        loss, norm = self._last
         row: Row = {
             "step": self.step,
-            "loss": result.loss.item(),
+            "loss": loss.item(),
             "accuracy": correct_answers(batch, result).double().mean().item(),
             "n_passes_drawn": n_passes,
             "gradient_norm": norm.item(),
-            "tokens_per_s": batch.tokens.numel() / elapsed,
-            "elapsed_s": self._elapsed(),
         }
-        self.rows.append(row)
-        self._updating = False
+        now, n_tokens = time.perf_counter(), batch.tokens.numel() * (self.step - self._row_step)
+        row |= {"tokens_per_s": n_tokens / (now - self._row_began), "elapsed_s": self._elapsed()}
+        self._row_began, self._row_step = now, self.step
         return row
+
+    def _refuse_divergence(self) -> None:
+        """Look at the last step, which waits for the device: a loss or gradient that is not finite has spoilt all weights."""
+        if self._last is None:
+            return
+        loss, norm = (value.item() for value in self._last)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            kept = f"the checkpoint of step {self._saved_step} stays" if self._saved_step else "no checkpoint was written"
+            raise SleepkitError(
+                f"loss: must stay finite (lower the optimiser's rates or clip_norm; {kept}), "
+                f"got {loss} and a gradient of norm {norm} at step {self.step}"
+            )
 
     def _elapsed(self) -> float:
         return self._earlier_s + time.perf_counter() - self._began
 
     def _save(self) -> None:
         if self.step > self._saved_step:
-            save_checkpoint(self.folder, self.step, self.model, self.optimiser, {"rows": self.rows, "elapsed_s": self._elapsed()})
+            self._refuse_divergence()
+            known = {"rows": self.rows, "elapsed_s": self._elapsed(), "compile_s": self.compile_s}
+            save_checkpoint(self.folder, self.step, self.model, self.optimiser, known)
             self._saved_step = self.step
 
 
-def _history(settings: TrainSettings, rows: list[Row]) -> xr.Dataset:
+def _history(settings: TrainSettings, rows: list[Row], compile_s: float) -> xr.Dataset:
     names = [name for name in rows[0] if name != "step"]
     columns = {name: ("step", np.array([row[name] for row in rows])) for name in names}
-    attrs = as_attrs({"settings": settings.to_dict(), "digest": settings.digest(), **provenance()})
+    compiled = {"compile_s": compile_s} if settings.compile else {}
+    attrs = as_attrs({"settings": settings.to_dict(), "digest": settings.digest(), **compiled, **provenance()})
     return xr.Dataset(columns, coords={"step": [int(row["step"]) for row in rows]}, attrs=attrs)
 
 

@@ -56,7 +56,7 @@ class Optimiser:
         for name, value in (("adamw", decay), ("adamw_undecayed", 0.0)):
             if self.groups[name]:
                 rest = list(self.groups[name].values())
-                self.parts[name] = torch.optim.AdamW(rest, lr=settings.adamw_lr, weight_decay=value, foreach=True)
+                self.parts[name] = torch.optim.AdamW(rest, lr=settings.adamw_lr, weight_decay=value, fused=True)
 
     def rate_factor(self, step: int) -> float:
         """Factor on both rates at a step counted from 0: linear warm-up, constant, linear decay."""
@@ -66,15 +66,23 @@ class Optimiser:
         return warm * cool
 
     def step(self, step: int) -> Tensor:
-        """Clip the gradients, apply them and clear them; return the norm before clipping."""
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
+        """Clip the gradients, apply them and clear them; return the norm before clipping, which may not be finite.
+
+        Nothing here waits for the device.
+        """
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm, error_if_nonfinite=False, foreach=True)
         for name, part in self.parts.items():
             base = self.settings.muon_lr if name == "muon" else self.settings.adamw_lr
             for group in part.param_groups:
                 group["lr"] = base * self.rate_factor(step)
             part.step()
-            part.zero_grad(set_to_none=True)
+        self.clear()
         return norm
+
+    def clear(self) -> None:
+        """Drop the gradients."""
+        for part in self.parts.values():
+            part.zero_grad(set_to_none=True)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return all optimiser state as named tensors (momenta and step counts)."""
@@ -99,8 +107,7 @@ class Optimiser:
                 entry: dict[str, Any] = {}
                 for key, value in found.items():
                     del remaining[key]
-                    field = key.removeprefix(prefix)
-                    entry[field] = value.clone() if field == "step" else value.clone().to(parameter.device)
+                    entry[key.removeprefix(prefix)] = value.clone().to(parameter.device)
                 if entry:
                     part.state[parameter] = entry
         if remaining:

@@ -1,13 +1,17 @@
 """Everything a training run depends on, as data."""
 
 import dataclasses
+import hashlib
+import json
 from typing import Any, Literal
 
 from sleepkit import tasks
 from sleepkit.errors import require
 from sleepkit.model import ModelConfig
 from sleepkit.settings import Settings, settings
-from sleepkit.sleep import SleepConfig
+from sleepkit.sleep import Checkpointing, SleepConfig
+
+_LATER = ("checkpointing", "gradient_passes", "gradient_windows", "autocast", "compile")
 
 
 @settings
@@ -83,6 +87,11 @@ class TrainSettings(Settings):
         dtype: "float32" or "float64".
         device: "cpu" or "cuda".
         n_threads: CPU threads; 0 leaves torch's choice. Results are bit-identical only at the same number.
+        checkpointing: what the forward keeps for the backward: "none" (everything), "pass" or "window" (see ``rollout``).
+        gradient_passes: k, gradient through the last k passes over each window slept on (see ``rollout``); None: all.
+        gradient_windows: j, gradient through the last j windows slept on (see ``rollout``); None: all.
+        autocast: matrix products in bfloat16; weights, their gradients and updates, fast weights and loss stay float32.
+        compile: run the blocks as code made by torch.compile (see ``HybridLM.compile_blocks``).
     """
 
     name: str
@@ -100,6 +109,11 @@ class TrainSettings(Settings):
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
     n_threads: int = 0
+    checkpointing: Checkpointing = "none"
+    gradient_passes: int | None = None
+    gradient_windows: int | None = None
+    autocast: bool = False
+    compile: bool = False
 
     def check(self) -> None:
         """Refuse settings that do not fit together."""
@@ -107,6 +121,10 @@ class TrainSettings(Settings):
             require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
         for name in ("seed", "n_threads"):
             require(getattr(self, name) >= 0, name, "must be 0 or more", getattr(self, name))
+        for name in ("gradient_passes", "gradient_windows"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "must be None or an integer >= 1", value)
+        require(not self.autocast or self.dtype == "float32", "autocast", "must be false where dtype is float64", self.autocast)
         safe = self.name.replace("-", "").replace("_", "").isalnum()
         require(safe, "name", "must be made of letters, digits, - and _", self.name)
         weights = self.n_passes_weights
@@ -122,6 +140,15 @@ class TrainSettings(Settings):
             staged = self.task.create(**stage.options)
             same = staged.vocab == self.task.create().vocab and staged.seq_len == self.task.create().seq_len
             require(same, "curriculum", "must keep the vocabulary and sequence length", stage.options)
+
+    def digest(self) -> str:
+        """Return 16 hex digits that identify these settings, the same on every machine.
+
+        Settings that the first version did not have count where they are not at their defaults: its runs keep their digest.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        counted = {name: value for name, value in self.to_dict().items() if name not in _LATER or value != defaults[name]}
+        return hashlib.blake2b(json.dumps(counted, sort_keys=True, separators=(",", ":")).encode(), digest_size=8).hexdigest()
 
     def task_at(self, step: int) -> tasks.Task:
         """Return the task of a step (counted from 0), with the options of its stage."""

@@ -1,5 +1,6 @@
 """The README agrees with the code, the cards and the committed measurements."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from sleepkit.bench import readme
+from sleepkit.bench.report import SUITES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -26,6 +28,15 @@ def test_a_stale_part_is_noticed() -> None:
     stale = README.replace("<!-- end notation -->", "| x | y | z | stale |\n<!-- end notation -->")
     assert stale != README
     assert readme.regenerate(stale) == README
+
+
+def test_every_committed_measurement_is_of_a_known_suite_and_is_in_the_table() -> None:
+    files = sorted((ROOT / "benchmarks").glob("*.json"))
+    assert files
+    for path in files:
+        assert json.loads(path.read_text())["suite"] == path.stem
+        assert path.stem in SUITES
+        assert f"| {path.stem} | not measured | |" not in README
 
 
 def test_every_local_link_and_picture_exists() -> None:

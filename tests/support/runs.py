@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from safetensors.torch import load_file
+
 from sleepkit.model import ModelConfig
 from sleepkit.sleep import SleepConfig
-from sleepkit.training import OptimiserSettings, TaskSettings, TrainSettings
+from sleepkit.training import OptimiserSettings, Run, TaskSettings, TrainSettings
+from tests.support.compare import assert_same_bits
 
 
 def tiny_settings(**changes: Any) -> TrainSettings:
@@ -23,3 +26,15 @@ def tiny_settings(**changes: Any) -> TrainSettings:
         "n_threads": 1,
     }
     return TrainSettings(**{**values, **changes})
+
+
+def assert_same_run(actual: Run, expected: Run) -> None:
+    """Refuse a run whose weights or history differ in any bit."""
+    weights, expected_weights = (load_file(run.folder / "model" / "model.safetensors") for run in (actual, expected))
+    assert weights.keys() == expected_weights.keys()
+    for name, tensor in weights.items():
+        assert_same_bits(tensor, expected_weights[name], what=name)
+        assert_same_bits(actual.model.state_dict()[name], tensor, what=name)
+    assert actual.history.step.values.tolist() == expected.history.step.values.tolist()
+    for name in ("loss", "accuracy", "n_passes_drawn", "gradient_norm"):
+        assert actual.history[name].values.tolist() == expected.history[name].values.tolist(), name

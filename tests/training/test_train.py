@@ -18,7 +18,7 @@ from sleepkit.model import HybridLM
 from sleepkit.sleep import rollout
 from sleepkit.training import Run, Stage, TaskSettings, TrainSettings, build_model, passes_at, train
 from tests.support.compare import assert_same_bits
-from tests.support.runs import tiny_settings
+from tests.support.runs import assert_same_run, tiny_settings
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -27,18 +27,6 @@ REPOSITORY = Path(__file__).parents[2]
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The tiny run, never interrupted."""
     return train(tiny_settings(), folder=tmp_path_factory.mktemp("runs") / "straight", progress=False)
-
-
-def assert_same_run(actual: Run, expected: Run) -> None:
-    """Refuse a run whose weights or history differ in any bit."""
-    weights, expected_weights = (load_file(run.folder / "model" / "model.safetensors") for run in (actual, expected))
-    assert weights.keys() == expected_weights.keys()
-    for name, tensor in weights.items():
-        assert_same_bits(tensor, expected_weights[name], what=name)
-        assert_same_bits(actual.model.state_dict()[name], tensor, what=name)
-    assert actual.history.step.values.tolist() == expected.history.step.values.tolist()
-    for name in ("loss", "accuracy", "n_passes_drawn", "gradient_norm"):
-        assert actual.history[name].values.tolist() == expected.history[name].values.tolist(), name
 
 
 def checkpoints(folder: Path) -> list[str]:

@@ -1,0 +1,45 @@
+"""Time the steps of a training run of whatever sleepkit is on the path: this revision or an earlier one.
+
+Run by path, in a process of its own: ``python -P train_probe.py ORDER`` with ORDER as JSON: ``tree`` (the folder sleepkit must
+come from), ``preset``, ``overrides``. Uses only names that every revision has. Prints one line of JSON.
+"""
+
+import itertools
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Train, and print per step its N, its loss and its seconds; the first includes making the model."""
+    order = json.loads(sys.argv[1])
+    import sleepkit as sk
+
+    found = Path(sk.__file__).resolve().parents[1]
+    if found != Path(order["tree"]).resolve():
+        sys.exit(f"sleepkit: must come from {order['tree']}, got {found}")
+    settings = sk.presets.get(order["preset"]).with_overrides(*order["overrides"])
+    seen: list[tuple[float, dict[str, Any]]] = []
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        sk.train(
+            settings,
+            folder=Path(folder) / "run",
+            progress=False,
+            on_row=lambda _step, row: seen.append((time.perf_counter(), row)),
+        )
+    moments = [began, *(moment for moment, _ in seen)]
+    report = {
+        "n_passes": [int(row["n_passes_drawn"]) for _, row in seen],
+        "loss": [row["loss"] for _, row in seen],
+        "seconds": [after - before for before, after in itertools.pairwise(moments)],
+        "seq_len": settings.task.create().seq_len,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

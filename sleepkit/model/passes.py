@@ -1,0 +1,112 @@
+"""What a pass over a whole window does with one block: run it, or let it write its fast weights and nothing else.
+
+Axes: B batch, T token, E channel, H head, K key channel, V value channel.
+"""
+
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.checkpoint import checkpoint
+
+from sleepkit import ops
+from sleepkit.model.block import Block
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_MOST_GRAPHS = 64
+
+
+def run_block(
+    block: Block, h_BTE: Tensor, state: Tensor | None, angles: ops.Rotation | None, valid_BT: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Run a block over a whole window, from an empty KV cache that nobody keeps."""
+    h_BTE, state, _ = block(h_BTE, state, angles=angles, valid_BT=valid_BT)
+    return h_BTE, state
+
+
+def write_block(block: Block, h_BTE: Tensor, state: Tensor, valid_BT: Tensor | None) -> Tensor:
+    """Return the state that ``run_block`` returns, and compute nothing else."""
+    return block.write(h_BTE, state, valid_BT=valid_BT)
+
+
+class BlockFunctions(NamedTuple):
+    """How blocks are run: plainly, or compiled."""
+
+    run: Callable[[Block, Tensor, Tensor | None, ops.Rotation | None, Tensor | None], tuple[Tensor, Tensor | None]] = run_block
+    write: Callable[[Block, Tensor, Tensor, Tensor | None], Tensor] = write_block
+
+
+def compiled(backend: str | Callable[..., Any]) -> BlockFunctions:
+    """Return block functions that torch.compile turns into one graph for each kind of block and shape of its inputs.
+
+    A block is an argument and its weights are inputs of the graph, so blocks of a kind share it: compile time grows neither
+    with depth nor with N. A graph that cannot be made, or one too many, is an error and never a silent step by step run.
+    """
+    # torch counts graphs by code object: two kinds times a few window lengths, padded or not, are more than its default of 8.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
+    made = (torch.compile(_with_own_code(f), fullgraph=True, dynamic=False, backend=backend) for f in (run_block, write_block))
+    return BlockFunctions(*made)
+
+
+def recomputed(function: Callable[_Arguments, _Result], *values: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+    """Call a function and keep nothing but its inputs and outputs: backward calls it once more (arXiv 1604.06174)."""
+    if not torch.is_grad_enabled():
+        return function(*values, **named)
+    # Handed over one by one, tensors count as saved, which an outer call of this function then keeps from staying alive.
+    leaves, tree = tree_flatten((values, named))
+
+    def call(*leaves: Any) -> _Result:
+        values, named = tree_unflatten(leaves, tree)
+        return function(*values, **named)
+
+    result: _Result = checkpoint(call, *leaves, use_reentrant=False, preserve_rng_state=False)
+    return result
+
+
+def carried(block: Block, h_BTE: Tensor, before: Tensor, after: Tensor, valid_BT: Tensor | None) -> Tensor:
+    """Return ``after`` with the gradient of the fast weights' own recurrence, and with no other.
+
+    Given what a block reads, what it writes is affine in the state: S_after = A S_before + B, A the product over the tokens of
+    e^log_decay (I - beta k k^T) (Lee et al. 2026, Eq. 3 with the delta correction). A and B count as constants, so nothing but
+    dS_before = A^T dS_after is handed on; for that the block's input is kept and the write repeated in backward.
+
+    Args:
+        block: a block with fast weights.
+        h_BTE: its input, without a graph.
+        before: S_before [B, H, K, V].
+        after: S_after, without a graph.
+        valid_BT: False marks padding.
+    """
+    result: Tensor = _Carried.apply(before, after, h_BTE, valid_BT, block)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Carried(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, _before: Tensor, after: Tensor, h_BTE: Tensor, valid_BT: Tensor | None, block: Block) -> Tensor:
+        ctx.save_for_backward(h_BTE, valid_BT)
+        ctx.block = block
+        return after.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_after: Tensor) -> tuple[Tensor | None, ...]:
+        h_BTE, valid_BT = ctx.saved_tensors
+        with torch.enable_grad():
+            anywhere = torch.zeros_like(d_after).requires_grad_()  # an affine map has the same slope everywhere
+            (d_before,) = torch.autograd.grad(write_block(ctx.block, h_BTE, anywhere, valid_BT), anywhere, d_after)
+        return d_before, None, None, None, None
+
+
+def _with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Copy a function, code object included, so that one model's graphs do not count against another's."""
+    copy = types.FunctionType(
+        function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

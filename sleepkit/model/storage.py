@@ -1,0 +1,99 @@
+"""A model on the disk: safetensors and JSON in a folder that is either whole or not there. Nothing is ever unpickled."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sleepkit.errors import CheckpointError, InvalidInputError
+from sleepkit.files import whole_folder
+from sleepkit.model.config import ModelConfig
+
+MODEL_FORMAT = "sleepkit-model"
+MODEL_VERSION = 1
+
+
+def write_model(model: nn.Module, config: ModelConfig, folder: Path) -> None:
+    """Write weights and configuration.
+
+    Raises:
+        CheckpointError: if the folder exists and is not a sleepkit model.
+    """
+    from safetensors.torch import save_model
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not _is_model(folder):
+        raise CheckpointError(f"folder: must be new, empty or a sleepkit model, got {str(folder)!r}")
+    description = {"format": MODEL_FORMAT, "version": MODEL_VERSION, "config": config.to_dict()}
+    with whole_folder(folder) as temporary:
+        save_model(model, str(temporary / "model.safetensors"))
+        (temporary / "config.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+
+
+def read_config(folder: str | Path) -> ModelConfig:
+    """Read the model configuration of a saved model.
+
+    Raises:
+        CheckpointError: if it is missing, damaged or of another kind.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        description = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"folder: must hold a readable config.json ({_one_line(error)}), got {str(folder)!r}") from None
+    if not isinstance(description, dict) or description.get("format") != MODEL_FORMAT:
+        raise CheckpointError(f"folder: config.json must have format {MODEL_FORMAT!r}, got {str(folder)!r}")
+    if description.get("version") != MODEL_VERSION:
+        raise CheckpointError(f"folder: config.json must have version {MODEL_VERSION}, got {description.get('version')!r}")
+    try:
+        return ModelConfig.from_dict(description["config"])
+    except (KeyError, InvalidInputError) as error:
+        raise CheckpointError(
+            f"folder: config.json must hold a model configuration ({_one_line(error)}), got {str(folder)!r}"
+        ) from None
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model with the tensors of a safetensors file, all of them and no others.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged or does not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    try:
+        load_model(model, str(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"weights: must be the model's own safetensors ({_one_line(error)}), got {str(path)!r}") from None
+
+
+def stored_dtype(path: Path) -> torch.dtype:
+    """Read in which dtype a model's weights were saved, so that loading never rounds them.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged, or holds several.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            dtypes = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"weights: must be the model's own safetensors ({_one_line(error)}), got {str(path)!r}") from None
+    if len(dtypes) != 1:
+        raise CheckpointError(f"weights: must be the model's own safetensors (one dtype, not {len(dtypes)}), got {str(path)!r}")
+    stored: torch.dtype = dtypes.pop()
+    return stored
+
+
+def _is_model(folder: Path) -> bool:
+    try:
+        read_config(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
