@@ -1,6 +1,8 @@
 """Training tokens a second: eager, compiled and an earlier revision of this repository, in turns, each turn its own process."""
 
 import contextlib
+import dataclasses
+import operator
 import statistics
 import subprocess
 import tarfile
@@ -8,32 +10,32 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
+from typing import Any, NamedTuple
 
 from sleepkit.bench import measure
 from sleepkit.bench.measure import ROOT, Figures
 from sleepkit.errors import refuse
+from sleepkit.training import TrainSettings
 
 _SAME_LOSS = 1e-3
 _PROBE = Path(__file__).with_name("train_probe.py")
 
 
 class Variant(NamedTuple):
-    """A way to train: where sleepkit comes from, and settings on top of the preset's."""
+    """A way to train: where sleepkit comes from, and the whole settings."""
 
     tree: Path
-    overrides: tuple[str, ...]
+    settings: TrainSettings
 
 
 class Steps(NamedTuple):
-    """What one process measured: per step N, loss and seconds; tokens of an example."""
+    """What one process measured: per step N, loss and seconds; tokens of an example; settings its sleepkit does not have."""
 
     n_passes: list[int]
     loss: list[float]
     seconds: list[float]
     seq_len: int
+    dropped: list[str]
 
 
 def resolve(revision: str) -> str:
@@ -60,16 +62,7 @@ def earlier_tree(revision: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def compare(
-    variants: Mapping[str, Variant],
-    *,
-    preset: str,
-    batch_size: int,
-    steps: int,
-    warmup_steps: int,
-    rounds: int,
-    progress: bool = False,
-) -> Figures:
+def compare(variants: Mapping[str, Variant], *, warmup_steps: int, rounds: int, progress: bool = False) -> Figures:
     """Train with each variant in turns and compare the same steady steps, which have the same N everywhere.
 
     Steady are the steps after warm-up whose N was seen in it (another N may have to be compiled first). A round's time of a
@@ -78,16 +71,18 @@ def compare(
     Returns:
         ``ratios`` of tokens a second, later variant : earlier variant; per variant tokens a second, seconds of the warm-up in the
         first round (compilation), or why it could not run.
+
+    Raises:
+        InvalidInputError: if variants draw other N, differ in the first loss, or have no steady step.
     """
-    common = (f"batch_size={batch_size}", f"steps={steps}", "log_every=1", f"checkpoint_every={steps + 1}")
     measured: dict[str, list[Steps]] = {name: [] for name in variants}
     failed: Figures = {}
-    for _ in measure.bar(range(rounds), description=f"training, batch {batch_size}", progress=progress):
+    for _ in measure.bar(range(rounds), description="training: " + " : ".join(variants), progress=progress):
         for name, variant in variants.items():
             if name in failed:
                 continue
             try:
-                measured[name].append(probe(variant, preset=preset, overrides=common))
+                measured[name].append(probe(variant))
             except measure.TROUBLE as error:
                 failed[name] = measure.unavailable(measure.reason(error))
     whole = {name: rounds_of for name, rounds_of in measured.items() if name not in failed}
@@ -102,8 +97,11 @@ def compare(
     seen = set(n_passes[:warmup_steps])
     steady = [step for step in range(warmup_steps, len(n_passes)) if n_passes[step] in seen]
     if not steady:
-        refuse("steps", "must leave steady steps behind the warm-up", steps)
-    rates = {name: [_tokens_per_s(taken, steady, batch_size) for taken in rounds_of] for name, rounds_of in whole.items()}
+        refuse("steps", "must leave steady steps behind the warm-up", len(n_passes))
+    rates = {
+        name: [_examples_per_s(taken, steady, variants[name].settings) * taken.seq_len for taken in rounds_of]
+        for name, rounds_of in whole.items()
+    }
     names = list(rates)
     return {
         "ratios": {
@@ -118,23 +116,34 @@ def compare(
     }
 
 
-def probe(variant: Variant, *, preset: str, overrides: tuple[str, ...]) -> Steps:
-    """Time a training run in a process of its own, with the preset's settings, the variant's overrides and these.
+def probe(variant: Variant) -> Steps:
+    """Time a training run in a process of its own.
 
     Raises:
-        InvalidInputError: if it fails.
+        InvalidInputError: if it fails, or its sleepkit lacks a setting that is not at its default.
     """
-    chosen = [*variant.overrides, *overrides, f"n_threads={torch.get_num_threads()}"]
-    order = {"tree": str(variant.tree), "preset": preset, "overrides": chosen}
-    return Steps(**measure.ask([str(_PROBE)], order, tree=variant.tree))
+    steps = Steps(
+        **measure.ask([str(_PROBE)], {"tree": str(variant.tree), "settings": variant.settings.to_dict()}, tree=variant.tree)
+    )
+    for name in steps.dropped:
+        owner, _, field = f"settings.{name}".rpartition(".")
+        value, default = _value_and_default(operator.attrgetter(owner)(variant), field)
+        if value != default:
+            refuse(name, "must be at its default where that revision does not have it", value)
+    return steps
 
 
-def _tokens_per_s(taken: Steps, steady: list[int], batch_size: int) -> float:
+def _value_and_default(part: Any, name: str) -> tuple[Any, Any]:
+    (field,) = (field for field in dataclasses.fields(part) if field.name == name)
+    return getattr(part, name), field.default
+
+
+def _examples_per_s(taken: Steps, steady: list[int], settings: TrainSettings) -> float:
     by_n: dict[int, list[float]] = {}
     for step in steady:
         by_n.setdefault(taken.n_passes[step], []).append(taken.seconds[step])
     seconds = sum(len(times) * statistics.median(times) for times in by_n.values())
-    return len(steady) * batch_size * taken.seq_len / seconds
+    return len(steady) * settings.batch_size / seconds
 
 
 def _describe(rounds_of: list[Steps], rates: list[float], steady: list[int], warmup_steps: int) -> Figures:

@@ -1,9 +1,11 @@
 """Time the steps of a training run of whatever sleepkit is on the path: this revision or an earlier one.
 
 Run by path, in a process of its own: ``python -P train_probe.py ORDER`` with ORDER as JSON: ``tree`` (the folder sleepkit must
-come from), ``preset``, ``overrides``. Uses only names that every revision has. Prints one line of JSON.
+come from) and ``settings`` (whole TrainSettings, because a preset may mean something else in another revision). Uses only names
+that every revision has. Prints one line of JSON.
 """
 
+import dataclasses
 import itertools
 import json
 import sys
@@ -21,7 +23,11 @@ def main() -> None:
     found = Path(sk.__file__).resolve().parents[1]
     if found != Path(order["tree"]).resolve():
         sys.exit(f"sleepkit: must come from {order['tree']}, got {found}")
-    settings = sk.presets.get(order["preset"]).with_overrides(*order["overrides"])
+    dropped: list[str] = []
+    plain = known(order["settings"], sk.TrainSettings, "", dropped)
+    for name, part in (("model", sk.ModelConfig), ("sleep", sk.SleepConfig), ("optimiser", sk.OptimiserSettings)):
+        plain[name] = known(plain[name], part, f"{name}.", dropped)
+    settings = sk.TrainSettings.from_dict(plain)
     seen: list[tuple[float, dict[str, Any]]] = []
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -37,8 +43,16 @@ def main() -> None:
         "loss": [row["loss"] for _, row in seen],
         "seconds": [after - before for before, after in itertools.pairwise(moments)],
         "seq_len": settings.task.create().seq_len,
+        "dropped": dropped,
     }
     print(json.dumps(report))
+
+
+def known(plain: dict[str, Any], settings: Any, prefix: str, dropped: list[str]) -> dict[str, Any]:
+    """Keep the settings this revision has, and name the others."""
+    names = {field.name for field in dataclasses.fields(settings)}
+    dropped += [prefix + name for name in plain if name not in names]
+    return {name: value for name, value in plain.items() if name in names}
 
 
 if __name__ == "__main__":

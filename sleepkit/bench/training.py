@@ -62,11 +62,14 @@ def run(given: TrainBenchSettings, *, progress: bool = False) -> Figures:
     base = _settings(given, given.preset)
     revision = None if given.against is None else throughput.resolve(given.against)
     with measure.threads(given.n_threads) as n_threads:
-        speed = _throughput(given, base, revision, progress)
+        speed = _throughput(given, base, revision, n_threads, progress)
         line = measure.attempt(
             lambda: scaling.linearity(base, n_passes=given.n_passes, rounds=given.linearity_rounds, progress=progress)
         )
-        bounds = {name: measure.attempt(lambda name=name: _bound(given, name, progress)) for name in given.bound_presets}  # type: ignore[misc]
+        bounds = {
+            name: measure.attempt(lambda name=name: _bound(given, name, progress))  # type: ignore[misc]
+            for name in given.bound_presets
+        }
     return {
         "ratios": {name: part.pop("ratios", {}) for name, part in speed.items()},
         "n_threads": n_threads,
@@ -77,26 +80,22 @@ def run(given: TrainBenchSettings, *, progress: bool = False) -> Figures:
     }
 
 
-def _throughput(given: TrainBenchSettings, base: TrainSettings, revision: str | None, progress: bool) -> Figures:
+def _throughput(given: TrainBenchSettings, base: TrainSettings, revision: str | None, n_threads: int, progress: bool) -> Figures:
     parts: Figures = {}
+    timed = base.replace(steps=given.steps, log_every=1, checkpoint_every=given.steps + 1, n_threads=n_threads)
     with contextlib.ExitStack() as stack:
-        variants: dict[str, Variant] = {}
-        if revision is not None:
-            variants[revision] = Variant(stack.enter_context(throughput.earlier_tree(revision)), given.overrides)
-        variants["eager"] = Variant(ROOT, given.overrides)
-        if given.compile:
-            variants["compiled"] = Variant(ROOT, (*given.overrides, "compile=true"))
+        old = None if revision is None else stack.enter_context(throughput.earlier_tree(revision))
         for batch_size in given.batch_sizes:
-            size = batch_size or base.batch_size
-            parts[f"batch {size}"] = measure.attempt(
-                lambda size=size: throughput.compare(  # type: ignore[misc]
-                    variants,
-                    preset=given.preset,
-                    batch_size=size,
-                    steps=given.steps,
-                    warmup_steps=given.warmup_steps,
-                    rounds=given.rounds,
-                    progress=progress,
+            eager = timed.replace(batch_size=batch_size or base.batch_size)
+            variants: dict[str, Variant] = {}
+            if revision is not None and old is not None:
+                variants[revision] = Variant(old, eager)
+            variants["eager"] = Variant(ROOT, eager)
+            if given.compile:
+                variants["compiled"] = Variant(ROOT, eager.replace(compile=True))
+            parts[f"batch {eager.batch_size}"] = measure.attempt(
+                lambda variants=variants: throughput.compare(  # type: ignore[misc]
+                    variants, warmup_steps=given.warmup_steps, rounds=given.rounds, progress=progress
                 )
             )
     return parts

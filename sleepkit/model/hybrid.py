@@ -111,7 +111,9 @@ class HybridLM(nn.Module):
         start, stop = self.config.loop_span
         for n_pass in range(1, n_passes + 1):
             capture: dict[int, list[Tensor]] | None = None if observe is None else {}
-            for span in ((0, start),) * (n_pass == 1) + ((start, stop),) + ((stop, self.config.n_layers),) * (n_pass == n_passes):
+            spans = [(0, start)] if n_pass == 1 else []
+            spans += [(start, stop)] + ([(stop, self.config.n_layers)] if n_pass == n_passes else [])
+            for span in spans:
                 h_BTE, state = self._run_span(h_BTE, state, span, valid_BT, recompute=recompute, capture=capture)
             if observe is not None and capture is not None:
                 observe(PassView(n_pass, state, {layer: maps[0] for layer, maps in capture.items() if maps}))
@@ -139,8 +141,9 @@ class HybridLM(nn.Module):
             first_pass: number of the first pass to make; the prelude belongs to pass 1, the coda to pass N.
             valid_BT: False marks padding.
             recompute: keep no activations, as in ``blocks``.
-            gradient_passes: k. Passes 1..N - k keep no graph: their parameters and ``h_BTE`` get no gradient from here, and the
-                state gets only that of its own recurrence (``carried``). None, or k >= N: the gradient of all passes.
+            gradient_passes: k. Passes 1..N - k (with pass 1, the prelude) keep no graph: their parameters and ``h_BTE`` get no
+                gradient from here, and the state gets only that of its own recurrence (``carried``). None, or k >= N: the gradient
+                of all passes.
 
         Raises:
             InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes, or ``gradient_passes`` is neither
@@ -240,6 +243,8 @@ class HybridLM(nn.Module):
         recompute: bool,
         capture: dict[int, list[Tensor]] | None = None,
     ) -> tuple[Tensor, ModelState]:
+        if span[0] == span[1]:
+            return h_BTE, state
         if recompute:
             h_BTE, state, _ = recomputed(self.run_layers, h_BTE, state, span, valid_BT=valid_BT)
         else:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sleepkit.bench import latency, measure, memory, memory_probe, scaling, throughput, training
+from sleepkit.bench import latency, measure, memory, memory_probe, scaling, throughput, train_probe, training
 from sleepkit.bench.footprint import TensorPeak
 from sleepkit.bench.latency import LatencySettings
 from sleepkit.bench.measure import ROOT
@@ -19,6 +19,8 @@ from sleepkit.bench.throughput import Steps, Variant
 from sleepkit.bench.training import TrainBenchSettings
 from sleepkit.errors import InvalidInputError
 from sleepkit.experiments import presets
+from sleepkit.model import ModelConfig
+from sleepkit.training import TrainSettings
 from tests.bench.support import assert_all_numbers_are_finite
 
 TINY = ("model.width=8", "model.n_heads=2", "batch_size=4")
@@ -63,10 +65,10 @@ def test_train_without_an_earlier_revision_says_so_in_the_readme(train_report: d
 
 def scripted(seconds: dict[str, list[float]], **changes: Any) -> Any:
     """A probe that says what we want to hear."""
-    told = {"n_passes": [1, 2, 1, 2, 3], "loss": [1.0] * 5, "seq_len": 10, **changes}
+    told = {"n_passes": [1, 2, 1, 2, 3], "loss": [1.0] * 5, "seq_len": 10, "dropped": [], **changes}
 
-    def probe(variant: Variant, *, preset: str, overrides: tuple[str, ...]) -> Steps:
-        (name,) = variant.overrides
+    def probe(variant: Variant) -> Steps:
+        name = variant.settings.name
         if not seconds[name]:
             raise InvalidInputError("no compiler")
         more = {key: value[name] if isinstance(value, dict) else value for key, value in told.items()}
@@ -75,9 +77,13 @@ def scripted(seconds: dict[str, list[float]], **changes: Any) -> Any:
     return probe
 
 
+def tiny_settings(*more: str) -> TrainSettings:
+    return presets.get("rule110-explorer").with_overrides(*TINY, "steps=2", "log_every=1", "n_threads=1", *more)
+
+
 def compare(names: str) -> dict[str, Any]:
-    variants = {name: Variant(ROOT, (name,)) for name in names}
-    return throughput.compare(variants, preset="rule110-explorer", batch_size=2, steps=5, warmup_steps=2, rounds=2)
+    variants = {name: Variant(ROOT, tiny_settings(f"name={name}", "batch_size=2")) for name in names}
+    return throughput.compare(variants, warmup_steps=2, rounds=2)
 
 
 def test_only_steady_steps_whose_n_was_warmed_up_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +131,7 @@ def test_an_earlier_revision_is_trained_from_its_own_tree() -> None:
         pytest.skip("this is no git checkout")
     with throughput.earlier_tree(revision) as tree:
         assert (tree / "sleepkit" / "__init__.py").exists()
-        steps = throughput.probe(Variant(tree, TINY), preset="rule110-explorer", overrides=("steps=2", "log_every=1"))
+        steps = throughput.probe(Variant(tree, tiny_settings()))
     assert not tree.exists()
     assert len(steps.seconds) == len(steps.loss) == len(steps.n_passes) == 2
     assert min(steps.seconds) > 0
@@ -279,5 +285,25 @@ def test_settings_are_json() -> None:
 def test_the_probe_uses_nothing_but_the_package_it_is_given(tmp_path: Path) -> None:
     (tmp_path / "sleepkit").mkdir()
     (tmp_path / "sleepkit" / "__init__.py").write_text("")
-    with pytest.raises(InvalidInputError, match="has no attribute 'presets'"):
-        throughput.probe(Variant(tmp_path, ()), preset="rule110-explorer", overrides=())
+    with pytest.raises(InvalidInputError, match="has no attribute 'TrainSettings'"):
+        throughput.probe(Variant(tmp_path, tiny_settings()))
+
+
+def test_settings_an_earlier_revision_lacks_are_dropped_at_their_default_and_else_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = Steps([1], [1.0], [1.0], 10, ["compile", "model.mlp_ratio"])
+    monkeypatch.setattr(measure, "ask", lambda *_, **__: steps._asdict())
+    assert throughput.probe(Variant(ROOT, tiny_settings("model.mlp_ratio=4.0"))) == steps
+    with pytest.raises(InvalidInputError, match=r"model.mlp_ratio: must be at its default .* got 2.0"):
+        throughput.probe(Variant(ROOT, tiny_settings("model.mlp_ratio=2.0")))
+    with pytest.raises(InvalidInputError, match=r"compile: must be at its default .* got True"):
+        throughput.probe(Variant(ROOT, tiny_settings("model.mlp_ratio=4.0", "compile=true")))
+
+
+def test_a_probe_keeps_the_settings_its_sleepkit_has_and_names_the_others() -> None:
+    dropped: list[str] = []
+    plain = TrainSettings.to_dict(tiny_settings()) | {"invented": 1}
+    assert "invented" not in train_probe.known(plain, TrainSettings, "", dropped)
+    train_probe.known({"width": 8, "depth": 2}, ModelConfig, "model.", dropped)
+    assert dropped == ["invented", "model.depth"]

@@ -260,6 +260,20 @@ def test_a_gradient_of_no_passes_or_windows_is_refused(name: str, value: object)
         as_users_call_it(rollout)(small_model(), random_tokens(1, 8), SleepConfig(window_len=4), **options)
 
 
+@pytest.mark.parametrize("value", [0, -2, 2.0, True])
+def test_a_model_refuses_to_consolidate_with_a_gradient_of_no_passes(value: object) -> None:
+    model = small_model()
+    hidden, state, options = model.embed(random_tokens(1, 4)), model.initial_state(1), {"gradient_passes": value}
+    with pytest.raises(InvalidInputError, match=rf"^gradient_passes: must be an integer >= 1, got {value!r}$"):
+        as_users_call_it(HybridLM.consolidate)(model, hidden, state, 2, **options)
+
+
+def test_a_model_refuses_to_observe_passes_that_it_makes_again() -> None:
+    model = small_model()
+    with pytest.raises(InvalidInputError, match="^observe: must be None where passes are recomputed, got "):
+        model.blocks(model.embed(random_tokens(1, 4)), model.initial_state(1), observe=print, recompute=True)
+
+
 def test_an_unknown_kind_of_checkpointing_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"^checkpointing: must be one of 'none', 'pass', 'window', got 'layer'$"):
         as_users_call_it(rollout)(small_model(), random_tokens(1, 8), SleepConfig(window_len=4), checkpointing="layer")
