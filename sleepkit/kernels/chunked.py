@@ -83,32 +83,35 @@ class _Chunk(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor, d_after: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, beta, gamma, decay, state, overlap, solve, scores, found, asked, error, update = ctx.saved_tensors
-        scale, heads = ctx.scale, ctx.heads
-        to_end = decay[:, -1, :, None]
-        d_out, d_after = _by_head(d_out), d_after.flatten(0, 1).contiguous()
-        d_update = torch.bmm(k, d_after).mul_(to_end)
-        reach = (d_update * update).sum(-1)
-        d_update.baddbmm_(scores.mT, d_out)
-        d_error = torch.linalg.solve_triangular(solve.mT, d_update, upper=True, unitriangular=True).contiguous()
-        d_solve, d_scores = torch.bmm(d_error, update.mT).tril_(-1).neg_(), torch.bmm(d_out, update.mT)
-        d_beta = (d_error * error).sum(-1).add_((d_solve * overlap).sum(-1))
-        found_by, asked_by = d_error * (beta * gamma), d_out * (scale * gamma)
+        with torch.autocast(d_out.device.type, enabled=False):  # a compiled backward is traced under the forward's autocast
+            return *_chunk_backward(ctx, d_out, d_after), None
 
-        through = (d_solve * solve).addcmul_(d_scores, scores)
-        d_total = (
-            through.sum(2).sub_(through.sum(1)).sub_((found_by * found).sum(-1)).add_((asked_by * asked).sum(-1)).sub_(reach)
-        )
-        d_total[:, -1] += reach.sum(1) + gamma[:, -1, 0] * (d_after * state).sum((1, 2))
-        d_log_decay = d_total.flip(-1).cumsum(-1).flip(-1)
 
-        d_overlap, d_pairs = d_solve.mul_(decay).mul_(beta), d_scores.mul_(decay).mul_(scale)
-        d_state = (d_after * gamma[:, -1:]).baddbmm_(q.mT, asked_by).baddbmm_(k.mT, found_by, alpha=-1)
-        d_q = torch.bmm(asked_by, state.mT).baddbmm_(d_pairs, k)
-        d_k = torch.bmm(update, d_after.mT).mul_(to_end).baddbmm_(found_by, state.mT, alpha=-1)
-        d_k = d_k.baddbmm_(d_overlap + d_overlap.mT, k).baddbmm_(d_pairs.mT, q)
-        per_token = (d_q, d_k, beta * d_error, d_log_decay, d_beta)
-        return *(_by_token(gradient, heads) for gradient in per_token), d_state.view(-1, heads, *d_state.shape[1:]), None
+def _chunk_backward(ctx: Any, d_out: Tensor, d_after: Tensor) -> tuple[Tensor, ...]:
+    q, k, beta, gamma, decay, state, overlap, solve, scores, found, asked, error, update = ctx.saved_tensors
+    scale, heads = ctx.scale, ctx.heads
+    to_end = decay[:, -1, :, None]
+    d_out, d_after = _by_head(d_out), d_after.flatten(0, 1).contiguous()
+    d_update = torch.bmm(k, d_after).mul_(to_end)
+    reach = (d_update * update).sum(-1)
+    d_update.baddbmm_(scores.mT, d_out)
+    d_error = torch.linalg.solve_triangular(solve.mT, d_update, upper=True, unitriangular=True).contiguous()
+    d_solve, d_scores = torch.bmm(d_error, update.mT).tril_(-1).neg_(), torch.bmm(d_out, update.mT)
+    d_beta = (d_error * error).sum(-1).add_((d_solve * overlap).sum(-1))
+    found_by, asked_by = d_error * (beta * gamma), d_out * (scale * gamma)
+
+    through = (d_solve * solve).addcmul_(d_scores, scores)
+    d_total = through.sum(2).sub_(through.sum(1)).sub_((found_by * found).sum(-1)).add_((asked_by * asked).sum(-1)).sub_(reach)
+    d_total[:, -1] += reach.sum(1) + gamma[:, -1, 0] * (d_after * state).sum((1, 2))
+    d_log_decay = d_total.flip(-1).cumsum(-1).flip(-1)
+
+    d_overlap, d_pairs = d_solve.mul_(decay).mul_(beta), d_scores.mul_(decay).mul_(scale)
+    d_state = (d_after * gamma[:, -1:]).baddbmm_(q.mT, asked_by).baddbmm_(k.mT, found_by, alpha=-1)
+    d_q = torch.bmm(asked_by, state.mT).baddbmm_(d_pairs, k)
+    d_k = torch.bmm(update, d_after.mT).mul_(to_end).baddbmm_(found_by, state.mT, alpha=-1)
+    d_k = d_k.baddbmm_(d_overlap + d_overlap.mT, k).baddbmm_(d_pairs.mT, q)
+    per_token = (d_q, d_k, beta * d_error, d_log_decay, d_beta)
+    return *(_by_token(gradient, heads) for gradient in per_token), d_state.view(-1, heads, *d_state.shape[1:])
 
 
 def _by_head(x: Tensor) -> Tensor:

@@ -142,8 +142,8 @@ class HybridLM(nn.Module):
             valid_BT: False marks padding.
             recompute: keep no activations, as in ``blocks``.
             gradient_passes: k. Passes 1..N - k (with pass 1, the prelude) keep no graph: their parameters and ``h_BTE`` get no
-                gradient from here, and the state gets only that of its own recurrence (``carried``). None, or k >= N: the gradient
-                of all passes.
+                gradient from here, and the state gets only that of its own recurrence (``carried``). None, or k >= N: all passes
+                have theirs.
 
         Raises:
             InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes, or ``gradient_passes`` is neither

@@ -72,7 +72,8 @@ def gated_delta_rule(
     if group > 1:
         q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)
     factor = q.shape[-1] ** -0.5 if scale is None else float(scale)
-    out, state = _KERNELS[chosen].gated_delta_rule(q, k, v, log_decay, beta, state, scale=factor)
+    with torch.autocast(q.device.type, enabled=False):  # in the dtypes chosen here, whatever surrounds the call
+        out, state = _KERNELS[chosen].gated_delta_rule(q, k, v, log_decay, beta, state, scale=factor)
     return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
 
 

@@ -152,7 +152,10 @@ def test_graphs_of_one_model_do_not_count_against_another() -> None:
 
 
 def test_blocks_compiled_to_machine_code_give_the_gradients_of_eager_ones() -> None:
-    """With the real backend, in fp32: as near to fp64 as eager code is, within a factor of 4, or 4 roundings of the largest."""
+    """With the real backend, in fp32: as near to fp64 as eager code is, within a factor of 4, or 32 roundings of the largest.
+
+    The roundings are for gradients of a few entries, where eager code may be near by luck: each is a sum over all tokens.
+    """
     if not any(shutil.which(name) for name in ("g++", "c++", "clang++")):
         pytest.skip("torch's inductor needs a C++ compiler")
     batch = ask_at_the_end(random_tokens(2, 12), 4)
@@ -161,5 +164,5 @@ def test_blocks_compiled_to_machine_code_give_the_gradients_of_eager_ones() -> N
     gradients = train_step(compiled_model("inductor", layers="gdn attn", dtype=torch.float32), batch, n_passes=2)
     for name, gradient in gradients.items():
         rounding = 2**-23 * exact[name].abs().max().item()
-        allowed = 4 * max(largest_error(eager[name], exact[name]), rounding)
+        allowed = max(4 * largest_error(eager[name], exact[name]), 32 * rounding)
         assert largest_error(gradient, exact[name]) <= allowed, name

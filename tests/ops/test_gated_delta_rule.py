@@ -400,3 +400,14 @@ def test_query_heads_must_divide_value_heads() -> None:
 def test_a_padding_mask_of_another_shape_or_type_is_refused(valid: Tensor) -> None:
     with pytest.raises(InvalidInputError, match=r"^valid: must "):
         ops.gated_delta_rule(*make_inputs(3), valid_BT=valid)
+
+
+@pytest.mark.parametrize("impl", FAST)
+def test_autocast_around_the_call_changes_no_bit(impl: Impl) -> None:
+    inputs = make_inputs(30).to(torch.float32)
+    expected, expected_gradients = run_with_gradients(inputs, impl=impl)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual, gradients = run_with_gradients(inputs, impl=impl)
+    assert_same_bits(actual.out, expected.out)
+    for name in NAMES:
+        assert_same_bits(gradients[name], expected_gradients[name], what=name)

@@ -244,12 +244,12 @@ def test_the_truncated_gradient_of_an_untrained_model_nears_the_whole_one() -> N
     assert_closer_and_closer(by_windows, worst=0.15)
 
 
-def test_the_truncated_gradient_of_the_bundled_model_nears_the_whole_one() -> None:
-    """A model that thinks in its first two passes: leaving those out leaves little."""
+def test_the_truncated_gradient_of_the_bundled_model_points_the_same_way() -> None:
+    """A model that thinks in its first passes: leaving those out leaves little, but never the opposite."""
     model, card = zoo.load("rule110-explorer")
     by_passes, by_windows = mid_sized_gradients(model.double(), card.task.batch("train", 0, 32), card.sleep)
-    assert_closer_and_closer(by_passes, worst=1.0)
-    assert_closer_and_closer(by_windows, worst=1.0)
+    assert all(error < 1 and cosine > 0 for error, cosine in by_passes + by_windows)
+    assert by_passes[-1][0] == by_windows[-1][0] == 0
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2"])
@@ -270,7 +270,7 @@ def test_a_model_refuses_to_consolidate_with_a_gradient_of_no_passes(value: obje
 
 def test_a_model_refuses_to_observe_passes_that_it_makes_again() -> None:
     model = small_model()
-    with pytest.raises(InvalidInputError, match="^observe: must be None where passes are recomputed, got "):
+    with pytest.raises(InvalidInputError, match=r"^observe: must be None where passes are recomputed, got "):
         model.blocks(model.embed(random_tokens(1, 4)), model.initial_state(1), observe=print, recompute=True)
 
 

@@ -27,15 +27,17 @@ def take_off_type_checks(patch: pytest.MonkeyPatch) -> None:
         classes = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
         for owner in (module, *classes):
             for attribute, value in list(vars(owner).items()):
-                if isinstance(value, types.FunctionType) and _is_type_check(value):
+                if isinstance(value, staticmethod) and _is_type_check(value.__func__):
+                    patch.setattr(owner, attribute, staticmethod(value.__func__.__wrapped__))
+                elif _is_type_check(value):
                     patch.setattr(owner, attribute, value.__wrapped__)
         if hasattr(module, _CHECK_OF_VARIABLES):
             patch.setattr(module, _CHECK_OF_VARIABLES, lambda *_, **__: None)
             patch.setattr(module, _ITS_SETTINGS, types.SimpleNamespace(module_name_to_beartype_conf={name: no_checks}))
 
 
-def _is_type_check(function: types.FunctionType) -> bool:
-    constant = hasattr(
-        function, "_dynamo_marked_constant"
-    )  # a mark for the compiler: it calls such a function, and traces nothing
-    return function.__code__.co_filename.startswith("<@beartype(") and not constant
+def _is_type_check(value: object) -> bool:
+    if not isinstance(value, types.FunctionType):
+        return False
+    constant = hasattr(value, "_dynamo_marked_constant")  # the compiler calls such a function, and traces nothing
+    return value.__code__.co_filename.startswith("<@beartype(") and not constant
