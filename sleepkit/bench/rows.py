@@ -19,8 +19,9 @@ TARGETS: dict[str, str] = {
 
 
 def held_against(kind: str, figure: str) -> str:
-    """Return "target X, measured Y", or the figure alone if its kind has no target."""
-    return f"target {TARGETS[kind]}, measured {figure}" if kind in TARGETS else figure
+    """Return "target X, measured Y", or the figure alone if its kind has no target or nothing was measured."""
+    measured = kind in TARGETS and not figure.startswith("not measured")
+    return f"target {TARGETS[kind]}, measured {figure}" if measured else figure
 
 
 def _ops(results: dict[str, Any]) -> list[Row]:
