@@ -23,8 +23,9 @@ from sleepkit.files import whole_file
 
 CACHE_VARIABLE = "SLEEPKIT_CACHE"
 REALS = {torch.float32: "float", torch.float64: "double"}
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.c", "rows.c"))
-_FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fPIC")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("delta.c", "rows.c", "block.c"))
+_HEADERS = tuple(Path(__file__).with_name(name) for name in ("vector.h", "delta.h"))
+_FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-ffp-contract=fast", "-fPIC")
 _ARGUMENTS = {
     "gated_delta_rule_forward": 10,
     "gated_delta_rule_backward": 16,
@@ -32,6 +33,8 @@ _ARGUMENTS = {
     "norm_backward": 10,
     "conv_forward": 5,
     "conv_backward": 8,
+    "block_forward": 10,
+    "block_backward": 13,
 }
 
 
@@ -71,6 +74,7 @@ def library(real: str) -> ctypes.CDLL:
         raise ImplUnavailableError(f"impl: 'native' must build and load here ({_one_line(error)}); use 'chunked'") from None
     for name, count in _ARGUMENTS.items():
         getattr(loaded, name).argtypes = [ctypes.c_void_p] * count
+    loaded.block_saved.argtypes, loaded.block_saved.restype = [ctypes.c_void_p], ctypes.c_long
     for name, count in (("relu_square_forward", 2), ("relu_square_backward", 3)):
         getattr(loaded, name).argtypes = [ctypes.c_long] * 2 + [ctypes.c_void_p] * count
     return loaded
@@ -79,7 +83,7 @@ def library(real: str) -> ctypes.CDLL:
 def _built(compiler: str, flags: tuple[str, ...], real: str) -> Path:
     """Return the library's file, building it if it is not there; its name tells all it was built from and for."""
     key = hashlib.sha256(
-        "\0".join([*(source.read_text() for source in _SOURCES), compiler, *flags, _processor()]).encode()
+        "\0".join([*(source.read_text() for source in (*_SOURCES, *_HEADERS)), compiler, *flags, _processor()]).encode()
     ).hexdigest()[:16]
     path = _cache() / f"native-{real}-{key}.so"
     if not path.exists():

@@ -5,55 +5,9 @@ torch spends five to ten sweeps over memory on each. Backward recomputes instead
 run over BLOCKS fixed groups of rows, added in order, so that the number of threads changes no bit.
 REAL is float or double. Rows are tokens; D channels of a group (a head, or the whole width). */
 
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#define THREAD omp_get_thread_num()
-#else
-#define THREAD 0
-#endif
+#include "vector.h"
 
-typedef REAL real;
-enum { BLOCKS = 32, LANES = 16 };
-typedef real vec __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
-
-/* e^x to about one unit in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] */
-static inline vec exponential(vec x) {
-    if (sizeof(real) == 8) {
-        for (int lane = 0; lane < LANES; lane++) x[lane] = (real)exp((double)x[lane]);
-        return x;
-    }
-    typedef int ivec __attribute__((vector_size(LANES * sizeof(int))));
-    typedef float fvec __attribute__((vector_size(LANES * sizeof(float))));
-    fvec v;
-    memcpy(&v, &x, sizeof v);
-    ivec low = v < -87.0f, high = v > 88.0f; /* all ones where true */
-    v = (fvec)(((ivec)v & ~(low | high)) | ((ivec)((fvec){0} - 87.0f) & low) | ((ivec)((fvec){0} + 88.0f) & high));
-    fvec shifted = v * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
-    fvec r = (v - n * 0.693359375f) + n * 2.12194440e-4f;
-    fvec p = 1.9875691500e-4f * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    fvec power = (fvec)(((ivec)shifted << 23) + (ivec)p);
-    memcpy(&x, &power, sizeof power);
-    return x;
-}
-
-static void sigmoid(real *out, const real *x, long n) {
-    long j = 0;
-    for (; j + LANES <= n; j += LANES) *(vec *)(out + j) = 1 / (1 + exponential(-*(const vec *)(x + j)));
-    if (j < n) {
-        vec rest = {0};
-        memcpy(&rest, x + j, (n - j) * sizeof(real));
-        rest = 1 / (1 + exponential(-rest));
-        memcpy(out + j, &rest, (n - j) * sizeof(real));
-    }
-}
+enum { BLOCKS = 32 };
 
 /* Sum the BLOCKS partial results of `n` numbers each into the first, in order. */
 static void gather(real *total, const real *parts, long n) {
@@ -83,7 +37,7 @@ int norm_forward(const Norm *n, const real *x, const real *w, const real *gate, 
 #pragma omp parallel for schedule(static) num_threads(n->threads)
     for (long row = 0; row < n->rows; row++) {
         real *open = memory + THREAD * width;
-        if (gate) sigmoid(open, gate + row * n->gate_stride, width);
+        if (gate) sigmoids(open, gate + row * n->gate_stride, width);
         for (long g = 0; g < n->groups; g++) {
             const real *from = x + row * n->x_stride + g * D, *weight = w ? w + g * n->weights / n->groups * D : 0;
             real *to = y + row * width + g * D, r = inverse_size(n, from);
@@ -124,7 +78,7 @@ int norm_backward(const Norm *n, const real *x, const real *w, const real *gate,
     for (long block = 0; block < BLOCKS; block++)
         for (long row = block * n->rows / BLOCKS; row < (block + 1) * n->rows / BLOCKS; row++) {
             real *open = memory + THREAD * size, *dz = open + width, *unit = dz + width;
-            if (gate) sigmoid(open, gate + row * n->gate_stride, width);
+            if (gate) sigmoids(open, gate + row * n->gate_stride, width);
             memcpy(dz, dy + row * width, width * sizeof(real));
             for (long g = 0; g < n->groups; g++) {
                 const real *from = x + row * n->x_stride + g * D, *weight = w ? w + g * n->weights / n->groups * D : 0;
@@ -197,7 +151,7 @@ int conv_forward(const Conv *c, const real *x, const real *tail, const real *w, 
             real *to = y + (b * c->tokens + t) * E;
             convolve(c, x, tail, w, b, t, to);
             if (!c->silu) continue;
-            sigmoid(open, to, E);
+            sigmoids(open, to, E);
 #pragma omp simd
             for (long e = 0; e < E; e++) to[e] *= open[e];
         }
@@ -223,7 +177,7 @@ int conv_backward(const Conv *c, const real *x, const real *tail, const real *w,
                 memcpy(z, d, E * sizeof(real));
                 if (c->silu) {
                     convolve(c, x, tail, w, b, t, sum);
-                    sigmoid(open, sum, E);
+                    sigmoids(open, sum, E);
 #pragma omp simd
                     for (long e = 0; e < E; e++) z[e] *= open[e] * (1 + sum[e] * (1 - open[e]));
                 }

@@ -15,7 +15,7 @@ from sleepkit.model.state import ConvCache
 
 _SMALLEST_RATE, _LARGEST_RATE = 0.01, 16.0
 _SMALLEST_STEP, _LARGEST_STEP = 1e-3, 0.1
-_L2_EPS = 1e-6
+UNIT_EPS = 1e-6
 
 
 class GatedDeltaNet(nn.Module):
@@ -89,7 +89,7 @@ class GatedDeltaNet(nn.Module):
         convolved, tail = ops.short_conv(projected, self.conv, None if cache is None else cache.tail, silu=True)
         both, value = torch.split(convolved, [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim], dim=-1)
         both = both.view(*both.shape[:2], 2 * self.n_heads, self.key_dim)
-        query, key = ops.unit_length(both, eps=_L2_EPS).chunk(2, dim=2)
+        query, key = ops.unit_length(both, eps=UNIT_EPS).chunk(2, dim=2)
         log_decay, beta = self._gates(x_BTE)
         value = value.view(*value.shape[:2], self.n_heads, self.value_dim)
         out, state = ops.gated_delta_rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)

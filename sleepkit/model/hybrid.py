@@ -14,7 +14,7 @@ from sleepkit import ops
 from sleepkit.errors import require
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
-from sleepkit.model.passes import BlockFunctions, carried, compiled, recomputed
+from sleepkit.model.passes import FASTEST, carried, compiled, recomputed
 from sleepkit.model.state import AttentionCache, ModelState, WindowCache
 from sleepkit.model.storage import load_weights, read_config, stored_dtype, write_model
 
@@ -54,7 +54,7 @@ class HybridLM(nn.Module):
         self.projection = nn.Linear(config.width, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.projection.weight = self.embedding.weight
-        self._functions = BlockFunctions()
+        self._functions = FASTEST
 
     def initial_state(self, batch_size: int) -> ModelState:
         """Return empty fast weights (zeros) for a batch, on the model's device.
@@ -223,7 +223,7 @@ class HybridLM(nn.Module):
 
     def uncompile_blocks(self) -> None:
         """Undo ``compile_blocks``."""
-        self._functions = BlockFunctions()
+        self._functions = FASTEST
 
     def empty_cache(self, batch_size: int) -> WindowCache:
         """Return the cache of a window in which nothing was read."""

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sleepkit import ops
 from sleepkit.model.block import Block
+from sleepkit.model.fused import fuses, run_fused
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -34,11 +35,31 @@ def write_block(block: Block, h_BTE: Tensor, state: Tensor, valid_BT: Tensor | N
     return block.write(h_BTE, state, valid_BT=valid_BT)
 
 
-class BlockFunctions(NamedTuple):
-    """How blocks are run: plainly, or compiled."""
+def run_block_fast(
+    block: Block, h_BTE: Tensor, state: Tensor | None, angles: ops.Rotation | None, valid_BT: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Do what ``run_block`` does, as one operation where there is one for it."""
+    if not fuses(block, h_BTE, state):
+        return run_block(block, h_BTE, state, angles, valid_BT)
+    return run_fused(block, h_BTE, state, angles, valid_BT)  # type: ignore[return-value]
 
-    run: Callable[[Block, Tensor, Tensor | None, ops.Rotation | None, Tensor | None], tuple[Tensor, Tensor | None]] = run_block
-    write: Callable[[Block, Tensor, Tensor, Tensor | None], Tensor] = write_block
+
+def write_block_fast(block: Block, h_BTE: Tensor, state: Tensor, valid_BT: Tensor | None) -> Tensor:
+    """Do what ``write_block`` does, as one operation where there is one for it."""
+    if not fuses(block, h_BTE, state):
+        return write_block(block, h_BTE, state, valid_BT)
+    return run_fused(block, h_BTE, state, None, valid_BT, whole=False)[1]  # type: ignore[return-value]
+
+
+class BlockFunctions(NamedTuple):
+    """How blocks are run over whole windows."""
+
+    run: Callable[[Block, Tensor, Tensor | None, ops.Rotation | None, Tensor | None], tuple[Tensor, Tensor | None]]
+    write: Callable[[Block, Tensor, Tensor, Tensor | None], Tensor]
+
+
+PLAIN = BlockFunctions(run_block, write_block)
+FASTEST = BlockFunctions(run_block_fast, write_block_fast)
 
 
 def compiled(backend: str | Callable[..., Any]) -> BlockFunctions:

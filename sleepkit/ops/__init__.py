@@ -1,16 +1,20 @@
 """Operations: the contract, its checks, the choice of implementation. What it computes is mathematics; ``impl`` is only how."""
 
 from sleepkit.ops.attention import Rotation, attention, attention_weights, rotary, rotation
+from sleepkit.ops.block import BlockShape, fused_block, fused_block_serves
 from sleepkit.ops.gated_delta import GatedDeltaOutput, explain, gated_delta_rule
 from sleepkit.ops.rows import gated_rms_norm, relu_square, rms_norm, rotary_rms_norm, unit_length
 from sleepkit.ops.short_conv import short_conv
 
 __all__ = [
+    "BlockShape",
     "GatedDeltaOutput",
     "Rotation",
     "attention",
     "attention_weights",
     "explain",
+    "fused_block",
+    "fused_block_serves",
     "gated_delta_rule",
     "gated_rms_norm",
     "relu_square",
