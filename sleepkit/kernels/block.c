@@ -159,7 +159,10 @@ static void activate(const Block *b, real *act, const real *up) {
     long n = b->hidden;
     if (!b->gated)
 #pragma omp simd
-        for (long j = 0; j < n; j++) act[j] = up[j] > 0 ? up[j] * up[j] : 0;
+        for (long j = 0; j < n; j++) {
+            real kept = up[j] > 0 ? up[j] : 0;
+            act[j] = kept * kept;
+        }
     else {
         sigmoids(act, up, n);
 #pragma omp simd
@@ -171,7 +174,10 @@ static void activate_back(const Block *b, real *d_up, const real *d_act, real *a
     long n = b->hidden;
     if (!b->gated)
 #pragma omp simd
-        for (long j = 0; j < n; j++) d_up[j] = up[j] > 0 ? 2 * up[j] * d_act[j] : 0;
+        for (long j = 0; j < n; j++) {
+            real kept = up[j] > 0 ? up[j] : 0;
+            d_up[j] = 2 * kept * d_act[j];
+        }
     else {
         sigmoids(act, up, n);
 #pragma omp simd

@@ -156,17 +156,14 @@ static real *blocks(long threads, long size) {
 }
 
 
-typedef real broad __attribute__((vector_size(16 * sizeof(real)), aligned(sizeof(real)), may_alias));
-enum { BROAD = 16 };
-
 /* e^x to about one unit in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] */
-INLINE broad exponential(broad x) {
+INLINE vec exponential(vec x) {
     if (sizeof(real) == 8) {
-        for (int lane = 0; lane < BROAD; lane++) x[lane] = (real)exp((double)x[lane]);
+        for (int lane = 0; lane < LANES; lane++) x[lane] = (real)exp((double)x[lane]);
         return x;
     }
-    typedef int ivec __attribute__((vector_size(BROAD * sizeof(int))));
-    typedef float fvec __attribute__((vector_size(BROAD * sizeof(float))));
+    typedef int ivec __attribute__((vector_size(VECTOR_BYTES)));
+    typedef float fvec __attribute__((vector_size(VECTOR_BYTES)));
     fvec v;
     memcpy(&v, &x, sizeof v);
     ivec low = v < -87.0f, high = v > 88.0f; /* all ones where true */
@@ -188,12 +185,12 @@ INLINE broad exponential(broad x) {
 #define BY_FEW(name, f)                                          \
     static void name(real *out, const real *x, long n) {         \
         long j = 0;                                              \
-        for (; j + BROAD <= n; j += BROAD) {                     \
-            broad few = *(const broad *)(x + j);                 \
-            *(broad *)(out + j) = f;                             \
+        for (; j + LANES <= n; j += LANES) {                     \
+            vec few = load(x + j);                               \
+            store(out + j, f);                                   \
         }                                                        \
         if (j < n) {                                             \
-            broad few = {0};                                     \
+            vec few = {0};                                       \
             memcpy(&few, x + j, (n - j) * sizeof(real));         \
             few = f;                                             \
             memcpy(out + j, &few, (n - j) * sizeof(real));       \
@@ -201,13 +198,13 @@ INLINE broad exponential(broad x) {
     }
 
 /* ln(1 + e^x) = max(x, 0) + ln(1 + y), y = e^-|x|; ln(1 + y) = 2 artanh(y / (2 + y)), whose argument is at most 1/3 */
-INLINE broad bent(broad x) {
-    broad above;
-    for (int lane = 0; lane < BROAD; lane++) above[lane] = x[lane] > 0 ? x[lane] : 0;
-    broad y = exponential(x - 2 * above), s = y / (2 + y), s2 = s * s, sum = (broad){0} + (real)(1.0 / 15);
+INLINE vec bent(vec x) {
+    vec above;
+    for (int lane = 0; lane < LANES; lane++) above[lane] = x[lane] > 0 ? x[lane] : 0;
+    vec y = exponential(x - 2 * above), s = y / (2 + y), s2 = s * s, sum = (vec){0} + (real)(1.0 / 15);
     for (int odd = 13; odd >= 1; odd -= 2) sum = sum * s2 + (real)(1.0 / odd);
     if (sizeof(real) == 8)
-        for (int lane = 0; lane < BROAD; lane++) y[lane] = (real)log1p((double)y[lane]);
+        for (int lane = 0; lane < LANES; lane++) y[lane] = (real)log1p((double)y[lane]);
     else y = 2 * s * sum;
     return above + y;
 }
