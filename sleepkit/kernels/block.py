@@ -1,7 +1,7 @@
 """A whole block of the model over whole windows in C (block.c), forward and backward.
 
-One call each way: a few sequences at a time go through the block while they lie in cache. fp32 and fp64 on a CPU; threads are those
-of torch. Axes: B batch, T token, E channel, H head, K key channel, V value channel.
+One call each way: a few sequences at a time go through the block while they lie in cache. fp32 and fp64 on a CPU; threads are
+those of torch. Axes: B batch, T token, E channel, H head, K key channel, V value channel.
 """
 
 import ctypes
@@ -56,7 +56,7 @@ class _Call(NamedTuple):
     shape: BlockShape
     whole: bool
     angles: tuple[Tensor, Tensor] | None
-    valid_BT: Tensor | None
+    valid: Tensor | None
 
 
 def serves(h_BTE: Tensor) -> bool:
@@ -81,8 +81,8 @@ def run(
     Args:
         h_BTE: residual stream; everything has its dtype.
         state_BHKV: fast weights before the window.
-        weights: in the order of ``WEIGHTS``; None where the block has none, or where what is not ``whole`` reads none. Taps of the
-            convolution as [taps, channels].
+        weights: in the order of ``WEIGHTS``; None where the block has none, or where what is not ``whole`` reads none.
+            Taps of the convolution as [taps, channels].
         shape: what the block is made of.
         whole: False wants the fast weights and nothing else.
         angles: cosine and sine [T, K / 2] of the positions, for attention.
@@ -153,7 +153,7 @@ def _common(call: _Call, h: Tensor, weights: Sequence[Tensor | None]) -> tuple[o
         **{name: getattr(shape, name) for name in ("norm_eps", "unit_eps", "beta_scale")},
     )
     cosine, sine = call.angles if call.angles is not None else (None, None)
-    return ctypes.byref(sizes), _table(weights), *_pointers(cosine, sine, call.valid_BT)
+    return ctypes.byref(sizes), _table(weights), *_pointers(cosine, sine, call.valid)
 
 
 def _pointers(*tensors: Tensor | None) -> list[int | None]:

@@ -24,7 +24,7 @@ from sleepkit.files import whole_file
 CACHE_VARIABLE = "SLEEPKIT_CACHE"
 REALS = {torch.float32: "float", torch.float64: "double"}
 _SOURCES = tuple(Path(__file__).with_name(name) for name in ("delta.c", "rows.c", "block.c"))
-_HEADERS = tuple(Path(__file__).with_name(name) for name in ("vector.h", "delta.h"))
+_HEADERS = tuple(Path(__file__).with_name(name) for name in ("vector.h", "delta.h", "block.h", "mixers.h"))
 _FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC")
 _ARGUMENTS = {
     "gated_delta_rule_forward": 10,

@@ -27,7 +27,6 @@ class Attention(nn.Module):
         angles: ops.Rotation,
         valid_BT: Tensor | None = None,
         cache: AttentionCache | None = None,
-        capture: list[Tensor] | None = None,
     ) -> tuple[Tensor, None, AttentionCache]:
         """Attend within the window; with a cache, the tokens go on where it ended.
 
@@ -37,21 +36,28 @@ class Attention(nn.Module):
             angles: of the tokens' positions in the window.
             valid_BT: False marks padding (never together with a cache).
             cache: keys and values of the earlier tokens of this window.
-            capture: receives the softmax weights [B, H, T, S].
         """
+        batch, seq_len, width = x_BTE.shape
+        query, key, value = self._heads(x_BTE, angles)
+        if cache is not None:
+            key, value = torch.cat([cache.keys, key], dim=2), torch.cat([cache.values, value], dim=2)
+        mixed = ops.attention(query, key, value, valid_BS=valid_BT)
+        return self.out(mixed.transpose(1, 2).reshape(batch, seq_len, width)), None, AttentionCache(key, value)
+
+    def weights(self, x_BTE: Tensor, *, angles: ops.Rotation, valid_BT: Tensor | None = None) -> Tensor:
+        """Return the softmax weights [B, H, T, T] that ``forward`` applies to a whole window, for looking at."""
+        query, key, _ = self._heads(x_BTE, angles)
+        return ops.attention_weights(query, key, valid_BS=valid_BT)
+
+    def _heads(self, x_BTE: Tensor, angles: ops.Rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys (normed and turned) and values, [B, H, T, D] each."""
         batch, seq_len, width = x_BTE.shape
         both, value = self.qkv(x_BTE).split([2 * width, width], dim=-1)
         weights = torch.stack([self.query_norm.weight, self.key_norm.weight])
         both = both.view(batch, seq_len, 2 * self.n_heads, self.head_dim)
         turned = ops.rotary_rms_norm(both, weights, angles, eps=self.norm_eps)
         query, key = turned.transpose(1, 2).chunk(2, dim=1)
-        value = value.view(batch, seq_len, self.n_heads, self.head_dim).transpose(1, 2)
-        if cache is not None:
-            key, value = torch.cat([cache.keys, key], dim=2), torch.cat([cache.values, value], dim=2)
-        if capture is not None:
-            capture.append(ops.attention_weights(query, key, valid_BS=valid_BT).detach())
-        mixed = ops.attention(query, key, value, valid_BS=valid_BT)
-        return self.out(mixed.transpose(1, 2).reshape(batch, seq_len, width)), None, AttentionCache(key, value)
+        return query, key, value.view(batch, seq_len, self.n_heads, self.head_dim).transpose(1, 2)
 
     def empty_cache(self, x_BTE: Tensor) -> AttentionCache:
         """Return the cache of a window in which nothing was read."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sleepkit import ops
@@ -25,10 +26,15 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, h_BTE: Tensor, state: Tensor | None, **reading: Any) -> tuple[Tensor, Tensor | None, LayerCache]:
-        """Run the block on the residual stream; ``reading`` is angles, valid_BT, cache and capture of the mixer."""
+        """Run the block on the residual stream; ``reading`` is angles, valid_BT and cache of the mixer."""
         mixed, state, cache = self.mixer(_normed(h_BTE, self.mixer_norm), state, **reading)
         h_BTE = h_BTE + mixed
         return h_BTE + self.mlp(_normed(h_BTE, self.mlp_norm)), state, cache
+
+    def attention_weights(self, h_BTE: Tensor, *, angles: ops.Rotation, valid_BT: Tensor | None = None) -> Tensor:
+        """Return the softmax weights [B, H, T, T] of a block with attention over a whole window, without a gradient."""
+        with torch.no_grad():
+            return self.mixer.weights(_normed(h_BTE, self.mixer_norm), angles=angles, valid_BT=valid_BT)  # type: ignore[operator]
 
     def write(self, h_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
         """Return the state that ``forward`` returns, without computing a residual stream that nobody reads."""

@@ -3,7 +3,8 @@
 Axes: B batch, T token, E channel, H head, K key channel, V value channel.
 """
 
-import torch
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from sleepkit import ops
@@ -12,6 +13,7 @@ from sleepkit.model.block import Block
 from sleepkit.model.gated_delta_net import UNIT_EPS, GatedDeltaNet
 from sleepkit.model.mlp import MLP
 
+_any_global_hook: Callable[[], bool] = nn.modules.module._has_any_global_hook
 _OWN_MODULES = (Block, Attention, GatedDeltaNet, MLP, nn.Linear, nn.RMSNorm)
 
 
@@ -57,5 +59,5 @@ def run_fused(
 
 
 def _is_changed(module: nn.Module) -> bool:
-    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return type(module) not in _OWN_MODULES or bool(hooked) or torch.nn.modules.module._has_any_global_hook()
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) not in _OWN_MODULES or any(map(len, hooks)) or bool(_any_global_hook())

@@ -59,7 +59,6 @@ class GatedDeltaNet(nn.Module):
         angles: ops.Rotation | None = None,
         valid_BT: Tensor | None = None,
         cache: ConvCache | None = None,
-        capture: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, ConvCache]:
         """Read the tokens into the fast weights and out of them.
 
@@ -69,7 +68,6 @@ class GatedDeltaNet(nn.Module):
             angles: unused.
             valid_BT: False marks padding: the state passes through untouched.
             cache: the convolution's last inputs of this window; None starts from zeros.
-            capture: unused.
         """
         out, state, tail = self._recur(x_BTE, state, valid_BT, cache)
         mixed = ops.gated_rms_norm(out, self.gate(x_BTE), self.norm.weight, eps=self.norm_eps)

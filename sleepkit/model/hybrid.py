@@ -99,7 +99,7 @@ class HybridLM(nn.Module):
             state: fast weights before the window.
             n_passes: N, passes of the looped span, 1 or more.
             valid_BT: False marks padding.
-            observe: called after every pass with what can be seen then (slower: attention weights are materialised).
+            observe: called after every pass with what can be seen then (slower: attention weights are materialised besides).
             recompute: keep no activations but the residual stream and the state before each run over the prelude, the looped span
                 or the coda; backward makes the run again.
 
@@ -110,13 +110,13 @@ class HybridLM(nn.Module):
         require(observe is None or not recompute, "observe", "must be None where passes are recomputed", observe)
         start, stop = self.config.loop_span
         for n_pass in range(1, n_passes + 1):
-            capture: dict[int, list[Tensor]] | None = None if observe is None else {}
+            capture: dict[int, Tensor] | None = None if observe is None else {}
             spans = [(0, start)] if n_pass == 1 else []
             spans += [(start, stop)] + ([(stop, self.config.n_layers)] if n_pass == n_passes else [])
             for span in spans:
                 h_BTE, state = self._run_span(h_BTE, state, span, valid_BT, recompute=recompute, capture=capture)
             if observe is not None and capture is not None:
-                observe(PassView(n_pass, state, {layer: maps[0] for layer, maps in capture.items() if maps}))
+                observe(PassView(n_pass, state, capture))
         return BlocksOutput(h_BTE, state)
 
     def consolidate(
@@ -178,7 +178,7 @@ class HybridLM(nn.Module):
         *,
         valid_BT: Tensor | None = None,
         cache: WindowCache | None = None,
-        capture: dict[int, list[Tensor]] | None = None,
+        capture: dict[int, Tensor] | None = None,
     ) -> tuple[Tensor, ModelState, WindowCache | None]:
         """Run the layers [start, stop) once, over a whole window or, with a cache, going on inside one.
 
@@ -188,20 +188,20 @@ class HybridLM(nn.Module):
             span: layers [start, stop).
             valid_BT: False marks padding.
             cache: what was read of this window so far, for all layers; None runs from an empty KV cache and keeps none.
-            capture: receives the attention weights of the span's attention layers by layer number.
+            capture: receives the attention weights of the span's attention layers by layer number (without a cache).
         """
         start, stop = span
         states, caches = [], []
         angles = self._angles(h_BTE, cache, span)
         for number in range(start, stop):
             layer_state = state.fast_weights[number]
-            if cache is None and capture is None:
+            if capture is not None and angles is not None and self.config.layer_kinds[number] == "attn":
+                capture[number] = self.layers[number].attention_weights(h_BTE, angles=angles, valid_BT=valid_BT)  # type: ignore[operator]
+            if cache is None:
                 h_BTE, layer_state = self._run_layer(number, h_BTE, layer_state, angles, valid_BT)
             else:
-                maps = None if capture is None else capture.setdefault(number, [])
-                past = None if cache is None else cache.layers[number]
                 h_BTE, layer_state, layer_cache = self.layers[number](
-                    h_BTE, layer_state, angles=angles, valid_BT=valid_BT, cache=past, capture=maps
+                    h_BTE, layer_state, angles=angles, valid_BT=valid_BT, cache=cache.layers[number]
                 )
                 caches.append(layer_cache)
             states.append(layer_state)
@@ -214,7 +214,7 @@ class HybridLM(nn.Module):
 
         There is one graph for each kind of layer, window length, batch size and gradient mode, with and without padding, made
         when it is first met, and shared by all layers of the kind, all passes and all windows. Reading inside a window (a
-        KV cache that grows) and observed passes run as before.
+        KV cache that grows) runs as before.
 
         Args:
             backend: of torch.compile.
@@ -241,7 +241,7 @@ class HybridLM(nn.Module):
         valid_BT: Tensor | None,
         *,
         recompute: bool,
-        capture: dict[int, list[Tensor]] | None = None,
+        capture: dict[int, Tensor] | None = None,
     ) -> tuple[Tensor, ModelState]:
         if span[0] == span[1]:
             return h_BTE, state

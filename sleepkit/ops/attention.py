@@ -43,7 +43,9 @@ def rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torc
         frequency = base ** (-torch.arange(half, device=device, dtype=wide) / half)
         position = torch.arange(start, start + length, device=device, dtype=wide)
         angle = (position[:, None] * frequency)[:, None, None]
-        return Rotation(angle.cos().to(dtype), torch.cat([-angle.sin(), angle.sin()], dim=2).to(dtype))
+        # Each half of the sine lies together in memory, as kernels take it.
+        sine = torch.stack([-angle.sin(), angle.sin()]).to(dtype)[:, :, 0].permute(1, 2, 0, 3)
+        return Rotation(angle.cos().to(dtype), sine)
 
 
 def rotary(x_BTHD: Tensor, angles: Rotation) -> Tensor:

@@ -34,7 +34,7 @@ def fused_block(
     valid_BT: Tensor | None = None,
     whole: bool = True,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Run norm, mixer, residual, norm, MLP, residual: what a ``Block`` of the model computes, differentiable in all that it reads.
+    """Run norm, mixer, residual, norm, MLP, residual: what a ``Block`` computes, differentiable in all that it reads.
 
     Args:
         h_BTE: residual stream.

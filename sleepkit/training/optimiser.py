@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sleepkit.training.muon import Muon
 from sleepkit.training.settings import OptimiserSettings
 
 _ADAMW_NAMES = ("embedding", "projection", "decay_and_beta", "conv")
@@ -50,9 +51,7 @@ class Optimiser:
         decay = settings.weight_decay
         if self.groups["muon"]:
             matrices = list(self.groups["muon"].values())
-            self.parts["muon"] = torch.optim.Muon(
-                matrices, lr=settings.muon_lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            )
+            self.parts["muon"] = Muon(matrices, lr=settings.muon_lr, weight_decay=decay)
         for name, value in (("adamw", decay), ("adamw_undecayed", 0.0)):
             if self.groups[name]:
                 rest = list(self.groups[name].values())

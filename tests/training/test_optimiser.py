@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 
-from sleepkit.training import Optimiser, OptimiserSettings, describe_split, split_parameters
+from sleepkit.training import Optimiser, OptimiserSettings, describe_split, muon, split_parameters
 from tests.support.compare import assert_close, assert_same_bits
 from tests.support.models import fresh_model, small_model
 
@@ -120,3 +120,52 @@ def test_state_of_a_parameter_that_is_not_there_is_refused() -> None:
     optimiser = Optimiser(small_model(), OptimiserSettings(), steps=5)
     with pytest.raises(KeyError, match="no parameter for 'muon/nowhere/momentum_buffer'"):
         optimiser.load_state_tensors({"muon/nowhere/momentum_buffer": torch.zeros(1)})
+
+
+def matrices(dtype: torch.dtype = torch.float64) -> list[torch.nn.Parameter]:
+    """Three of one shape, and two of others."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(6, 4), (4, 6), (6, 4), (6, 4), (5, 5)]
+    return [torch.nn.Parameter(torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)) for shape in shapes]
+
+
+def step_with(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], steps: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        for parameter in parameters:
+            drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.grad = drawn.to(parameter.dtype)
+        optimiser.step()
+
+
+def test_muon_moves_weights_as_that_of_torch_does_but_for_its_rounding_to_bfloat16() -> None:
+    start, ours, theirs = matrices(torch.float32), matrices(torch.float32), matrices(torch.float32)
+    step_with(muon.Muon(ours, lr=0.1, weight_decay=0.3), ours, 3)
+    step_with(torch.optim.Muon(theirs, lr=0.1, weight_decay=0.3, adjust_lr_fn="match_rms_adamw"), theirs, 3)
+    for one, other, before in zip(ours, theirs, start, strict=True):
+        assert (one - other).norm() < 0.03 * (one - before).norm()
+
+
+def test_muon_updates_each_of_many_matrices_as_if_it_were_alone() -> None:
+    together, alone = matrices(), matrices()
+    step_with(muon.Muon(together, lr=0.1, weight_decay=0.3), together, 3)
+
+    class Apart(torch.optim.Optimizer):
+        def step(self, closure: None = None) -> None:  # type: ignore[override]
+            for part in parts:
+                part.step()
+
+    parts = [muon.Muon([parameter], lr=0.1, weight_decay=0.3) for parameter in alone]
+    step_with(Apart(alone, {}), alone, 3)
+    for one, other in zip(together, alone, strict=True):
+        assert_close(one, other, tolerance=1e-14)
+
+
+def test_orthogonalising_keeps_singular_vectors_and_makes_their_values_alike() -> None:
+    matrix = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    made = muon.orthogonalised(matrix)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    assert values.max() > 2 * values.min()
+    inside = left.mT @ made @ right.mT
+    assert_close(inside, torch.diag_embed(inside.diagonal(dim1=1, dim2=2)), tolerance=1e-12, what="vectors")
+    assert bool(((inside.diagonal(dim1=1, dim2=2) > 0.65) & (inside.diagonal(dim1=1, dim2=2) < 1.25)).all())

@@ -17,6 +17,7 @@ from sleepkit.errors import CheckpointError, InvalidInputError
 from sleepkit.model import HybridLM
 from sleepkit.sleep import rollout
 from sleepkit.training import Run, Stage, TaskSettings, TrainSettings, build_model, passes_at, train
+from sleepkit.training.muon import Muon
 from tests.support.compare import assert_same_bits
 from tests.support.runs import assert_same_run, tiny_settings
 
@@ -68,9 +69,9 @@ def test_an_interrupt_in_the_middle_of_an_update_never_reaches_a_checkpoint(
     straight: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C after Muon has moved its matrices and before AdamW has moved the rest."""
-    update, n_updates = torch.optim.Muon.step, 0
+    update, n_updates = Muon.step, 0
 
-    def update_then_interrupt(self: torch.optim.Muon, closure: None = None) -> None:
+    def update_then_interrupt(self: Muon, closure: None = None) -> None:
         nonlocal n_updates
         update(self, closure)
         n_updates += 1
@@ -78,7 +79,7 @@ def test_an_interrupt_in_the_middle_of_an_update_never_reaches_a_checkpoint(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.Muon, "step", update_then_interrupt)
+        patch.setattr(Muon, "step", update_then_interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_settings(), folder=tmp_path / "run", progress=False)
     assert_same_run(train(tiny_settings(), folder=tmp_path / "run", progress=False), straight)
