@@ -16,7 +16,7 @@ from sleepkit.kernels.build import REALS, check, direct, library
 
 # Longest chunk by key channels. Longer ones cost more inside the chunk than they save on the state (measured flat from 16 to 64
 # tokens), and their solves lose digits when keys repeat.
-_CHUNK_LENS = ((64, 24), (sys.maxsize, 32))
+_CHUNK_LENS = ((64, 40), (sys.maxsize, 48))
 
 # Multiplications with the state below which waking a second thread costs more than it saves.
 _WORTH_A_THREAD = 200_000
