@@ -4,7 +4,8 @@ Shapes: B examples, T positions, A answers in one example.
 """
 
 import dataclasses
-from typing import Any, Literal, Protocol, get_args
+from collections.abc import Callable
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -49,13 +50,23 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Copy every tensor to a device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Take examples ``start`` to ``stop``."""
-        return self._map(lambda tensor: tensor[start:stop])
+        return self.map(lambda tensor: tensor[start:stop])
 
-    def _map(self, change: Any) -> "Batch":
+    def copy(self, other: "Batch") -> None:
+        """Overwrite every tensor with another batch's, in place."""
+        self.tokens.copy_(other.tokens)
+        self.targets.copy_(other.targets)
+        self.segment.copy_(other.segment)
+        self.answer_id.copy_(other.answer_id)
+        for name, value in self.coords.items():
+            value.copy_(other.coords[name])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Apply a function to every tensor."""
         return Batch(
             tokens=change(self.tokens),
             targets=change(self.targets),

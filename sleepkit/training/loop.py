@@ -21,6 +21,7 @@ from sleepkit.seeds import stream, torch_seed, weighted_choice
 from sleepkit.sleep import RolloutResult, Window, correct_answers, rollout, schedule
 from sleepkit.tasks import Batch
 from sleepkit.training.checkpoint import claim_folder, load_newest, save_checkpoint
+from sleepkit.training.graphs import CudaRecorder, GraphedSteps, Outcome
 from sleepkit.training.optimiser import Optimiser, describe_split
 from sleepkit.training.prefetch import prefetched
 from sleepkit.training.settings import TrainSettings
@@ -81,7 +82,7 @@ def train(
     claim_folder(target, settings)
     with _threads(settings.n_threads):
         model = build_model(settings)
-        optimiser = Optimiser(model, settings.optimiser, steps=settings.steps)
+        optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=settings.cuda_graphs)
         resumed = load_newest(target, model, optimiser) or {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0}
         if progress:
             print(describe_split(model))
@@ -136,6 +137,7 @@ class _Trainer:
         self._saved_step = self._row_step = self.step
         self._last: tuple[Tensor, Tensor] | None = None
         self._updating = False
+        self._make_step = GraphedSteps(self._whole_step, CudaRecorder()) if settings.cuda_graphs else self._whole_step
 
     def run(self, *, progress: bool, on_row: Callable[[int, Row], None] | None, should_stop: Callable[[], bool] | None) -> None:
         from tqdm.auto import tqdm
@@ -215,12 +217,11 @@ class _Trainer:
 
     def _one_step(self, batch: Batch, windows: list[Window]) -> Row | None:
         n_passes = passes_at(self.settings, self.step)
-        result, loss = self._rollout(batch, windows, n_passes)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._updating = True
-        norm = self.optimiser.step(self.step)
+        self.optimiser.set_rates(self.step)
+        self._updating = self.settings.cuda_graphs  # nobody knows how far a launched graph has come
+        result, loss, norm = self._make_step(batch, windows, n_passes)
         self.step += 1
-        self._last = (loss.detach(), norm)
+        self._last = (loss, norm)
         row = None
         if self.step % self.settings.log_every == 0 or self.step == self.settings.steps:
             self._refuse_divergence()
@@ -228,6 +229,12 @@ class _Trainer:
             self.rows.append(row)
         self._updating = False
         return row
+
+    def _whole_step(self, batch: Batch, windows: list[Window], n_passes: int) -> Outcome:
+        result, loss = self._rollout(batch, windows, n_passes)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._updating = True
+        return Outcome(result, loss.detach(), self.optimiser.update())
 
     def _row(self, batch: Batch, result: RolloutResult, n_passes: int) -> Row:
         assert self._last is not None

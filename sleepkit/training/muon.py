@@ -18,10 +18,12 @@ class Muon(torch.optim.Optimizer):
     """B <- m B + (1 - m) G;  W <- (1 - lr decay) W - 0.2 lr sqrt(max(rows, columns)) NS((1 - m) G + m B).
 
     NS makes the singular values of a matrix nearly equal (``orthogonalised``); the factor gives the update the root mean square
-    of an update of AdamW.
+    of an update of AdamW. The rate may be a tensor, which a CUDA graph reads anew at every launch.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], *, lr: float, weight_decay: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, params: Iterable[nn.Parameter], *, lr: float | Tensor, weight_decay: float, momentum: float = 0.95
+    ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -43,10 +45,10 @@ class Muon(torch.optim.Optimizer):
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        updates = orthogonalised(torch.stack(list(ahead))).to(parameters[0].dtype).unbind()
         rate = 0.2 * group["lr"] * max(parameters[0].shape) ** 0.5
+        updates = orthogonalised(torch.stack(list(ahead))).to(parameters[0].dtype) * rate
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, updates, alpha=-rate)
+        torch._foreach_sub_(parameters, updates.unbind())
 
 
 def orthogonalised(matrices_NRC: Tensor) -> Tensor:

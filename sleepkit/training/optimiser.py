@@ -43,7 +43,15 @@ def describe_split(model: nn.Module) -> str:
 class Optimiser:
     """Both optimisers behind one step, with a schedule that is a pure function of the step number."""
 
-    def __init__(self, model: nn.Module, settings: OptimiserSettings, *, steps: int) -> None:
+    def __init__(self, model: nn.Module, settings: OptimiserSettings, *, steps: int, captured: bool = False) -> None:
+        """Make both optimisers.
+
+        Args:
+            model: what they update.
+            settings: rates and clipping.
+            steps: steps of the whole run.
+            captured: keep rates and step counts on the device, where a CUDA graph reads them.
+        """
         self.settings, self.steps = settings, steps
         self.groups = split_parameters(model)
         self.parameters = [p for group in self.groups.values() for p in group.values()]
@@ -51,11 +59,12 @@ class Optimiser:
         decay = settings.weight_decay
         if self.groups["muon"]:
             matrices = list(self.groups["muon"].values())
-            self.parts["muon"] = Muon(matrices, lr=settings.muon_lr, weight_decay=decay)
+            self.parts["muon"] = Muon(matrices, lr=self._rate(settings.muon_lr, captured), weight_decay=decay)
         for name, value in (("adamw", decay), ("adamw_undecayed", 0.0)):
             if self.groups[name]:
                 rest = list(self.groups[name].values())
-                self.parts[name] = torch.optim.AdamW(rest, lr=settings.adamw_lr, weight_decay=value, fused=True)
+                rate = self._rate(settings.adamw_lr, captured)
+                self.parts[name] = torch.optim.AdamW(rest, lr=rate, weight_decay=value, fused=True, capturable=captured)
 
     def rate_factor(self, step: int) -> float:
         """Factor on both rates at a step counted from 0: linear warm-up, constant, linear decay."""
@@ -65,15 +74,27 @@ class Optimiser:
         return warm * cool
 
     def step(self, step: int) -> Tensor:
+        """Set the rates of a step, then ``update``."""
+        self.set_rates(step)
+        return self.update()
+
+    def set_rates(self, step: int) -> None:
+        """Set the rates of a step counted from 0."""
+        for name, part in self.parts.items():
+            rate = (self.settings.muon_lr if name == "muon" else self.settings.adamw_lr) * self.rate_factor(step)
+            for group in part.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+
+    def update(self) -> Tensor:
         """Clip the gradients, apply them and clear them; return the norm before clipping, which may not be finite.
 
         Nothing here waits for the device.
         """
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm, error_if_nonfinite=False, foreach=True)
-        for name, part in self.parts.items():
-            base = self.settings.muon_lr if name == "muon" else self.settings.adamw_lr
-            for group in part.param_groups:
-                group["lr"] = base * self.rate_factor(step)
+        for part in self.parts.values():
             part.step()
         self.clear()
         return norm
@@ -111,6 +132,9 @@ class Optimiser:
                     part.state[parameter] = entry
         if remaining:
             raise KeyError(f"no parameter for {sorted(remaining)[0]!r}")
+
+    def _rate(self, rate: float, captured: bool) -> float | Tensor:
+        return torch.tensor(rate, device=self.parameters[0].device) if captured else rate
 
     def _named_parts(self) -> list[tuple[str, list[tuple[str, nn.Parameter]], torch.optim.Optimizer]]:
         return [(name, list(self.groups[name].items()), part) for name, part in self.parts.items()]

@@ -11,7 +11,7 @@ from sleepkit.model import ModelConfig
 from sleepkit.settings import Settings, settings
 from sleepkit.sleep import Checkpointing, SleepConfig
 
-_LATER = ("checkpointing", "gradient_passes", "gradient_windows", "autocast", "compile")
+_LATER = ("checkpointing", "gradient_passes", "gradient_windows", "autocast", "compile", "cuda_graphs")
 
 
 @settings
@@ -92,6 +92,7 @@ class TrainSettings(Settings):
         gradient_windows: j, gradient through the last j windows slept on (see ``rollout``); None: all.
         autocast: matrix products in bfloat16; weights, their gradients and updates, fast weights and loss stay float32.
         compile: run the blocks as code made by torch.compile (see ``HybridLM.compile_blocks``).
+        cuda_graphs: launch each step as one CUDA graph, captured once for each N and schedule of windows (``training.graphs``).
     """
 
     name: str
@@ -114,6 +115,7 @@ class TrainSettings(Settings):
     gradient_windows: int | None = None
     autocast: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
 
     def check(self) -> None:
         """Refuse settings that do not fit together."""
@@ -125,6 +127,8 @@ class TrainSettings(Settings):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "must be None or an integer >= 1", value)
         require(not self.autocast or self.dtype == "float32", "autocast", "must be false where dtype is float64", self.autocast)
+        on_cuda = self.device.startswith("cuda")
+        require(not self.cuda_graphs or on_cuda, "cuda_graphs", f"must be false on device={self.device!r}", self.cuda_graphs)
         safe = self.name.replace("-", "").replace("_", "").isalnum()
         require(safe, "name", "must be made of letters, digits, - and _", self.name)
         weights = self.n_passes_weights

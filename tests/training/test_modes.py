@@ -100,13 +100,13 @@ def test_under_autocast_only_matrix_products_are_rounded(tmp_path: Path) -> None
 def test_training_under_autocast_keeps_weights_gradients_and_momenta_in_fp32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update, gradients = Optimiser.step, set[torch.dtype]()
+    update, gradients = Optimiser.update, set[torch.dtype]()
 
-    def look(self: Optimiser, step: int) -> torch.Tensor:
+    def look(self: Optimiser) -> torch.Tensor:
         gradients.update(parameter.grad.dtype for parameter in self.parameters if parameter.grad is not None)
-        return update(self, step)
+        return update(self)
 
-    monkeypatch.setattr(Optimiser, "step", look)
+    monkeypatch.setattr(Optimiser, "update", look)
     settings = tiny_settings(steps=1, autocast=True)
     plain, rounded = run(tmp_path / "plain", steps=1), run(tmp_path / "rounded", steps=1, autocast=True)
     assert gradients == {torch.float32}
@@ -206,16 +206,18 @@ def test_no_step_between_two_rows_waits_for_a_number(tmp_path: Path, monkeypatch
 def test_a_run_that_diverges_stops_at_its_next_row_or_checkpoint_and_saves_nothing_spoilt(
     spoilt: int, rows: int, checkpoints: int, noticed: int, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = Optimiser.step
+    update, n_updates = Optimiser.update, 0
 
-    def spoil(self: Optimiser, step: int) -> torch.Tensor:
-        norm = update(self, step)
-        if step + 1 == spoilt:
+    def spoil(self: Optimiser) -> torch.Tensor:
+        nonlocal n_updates
+        norm = update(self)
+        n_updates += 1
+        if n_updates == spoilt:
             with torch.no_grad():
                 self.parameters[0].fill_(float("nan"))
         return norm
 
-    monkeypatch.setattr(Optimiser, "step", spoil)
+    monkeypatch.setattr(Optimiser, "update", spoil)
     with pytest.raises(SleepkitError) as caught:
         run(tmp_path / "run", log_every=rows, checkpoint_every=checkpoints)
     message = str(caught.value)
@@ -228,14 +230,16 @@ def test_a_run_that_diverges_stops_at_its_next_row_or_checkpoint_and_saves_nothi
 def test_a_gradient_that_overflows_while_the_loss_does_not_is_noticed_before_it_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = Optimiser.step
+    update, n_updates = Optimiser.update, 0
 
-    def overflow(self: Optimiser, step: int) -> torch.Tensor:
-        if step == 3:
+    def overflow(self: Optimiser) -> torch.Tensor:
+        nonlocal n_updates
+        n_updates += 1
+        if n_updates == 4:
             self.parameters[0].grad.fill_(float("inf"))
-        return update(self, step)
+        return update(self)
 
-    monkeypatch.setattr(Optimiser, "step", overflow)
+    monkeypatch.setattr(Optimiser, "update", overflow)
     with pytest.raises(SleepkitError, match=r"and a gradient of norm inf at step 4$"):
         run(tmp_path / "run", log_every=100)
     assert list((tmp_path / "run").glob("checkpoint-*")) == []
