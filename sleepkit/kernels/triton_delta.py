@@ -14,25 +14,26 @@ from torch import Tensor
 from sleepkit.kernels.build import direct
 from sleepkit.kernels.triton_support import operation, padded, side_by_side
 
-LARGEST_DIM = 256
-
 
 class Launch(NamedTuple):
-    """How a kernel is launched: the block of value channels, warps a program, stages of its loads."""
+    """How a kernel is launched: warps a program, stages of its loads."""
 
-    block_v: int
     warps: int
     stages: int
 
 
-# By padded key channels: (forward, backward).
+LARGEST_DIM = 256
+BLOCK_V = 32
+# By padded key channels: (forward, backward). Chosen by registers and spills as compiled, not yet by the clock.
 LAUNCHES = {
-    16: (Launch(64, 4, 1), Launch(64, 4, 1)),
-    32: (Launch(64, 4, 1), Launch(64, 4, 1)),
-    64: (Launch(64, 4, 1), Launch(64, 4, 1)),
-    128: (Launch(32, 4, 1), Launch(32, 4, 1)),
-    256: (Launch(32, 8, 1), Launch(16, 8, 1)),
+    16: (Launch(4, 1), Launch(4, 1)),
+    32: (Launch(4, 1), Launch(4, 1)),
+    64: (Launch(4, 1), Launch(4, 1)),
+    128: (Launch(4, 1), Launch(8, 1)),
+    256: (Launch(8, 1), Launch(8, 1)),
 }
+# Programs that fill a large device twice. With fewer, backward gives each block of value channels a program of its own.
+_MANY_PROGRAMS = 256
 
 
 def gated_delta_rule(
@@ -72,9 +73,10 @@ def _run_forward(
     q, k, v, state = side_by_side(q), side_by_side(k), side_by_side(v), state.contiguous()
     (batch, seq_len, heads, value_dim), key_dim = v.shape, q.shape[3]
     out, after = _empty_outputs(q, k, v, log_decay, beta, state)
-    launch = _launch(key_dim, value_dim, 0)
+    launch = LAUNCHES[padded(key_dim)][0]
     inputs, strides = (q, k, v, log_decay, beta, state, _mask(valid, v)), _strides(q, k, v, log_decay, beta, valid)
-    grid, sizes = _grid_and_sizes(batch * heads, key_dim, value_dim, launch)
+    sizes = _sizes(key_dim, value_dim)
+    grid = (batch * heads * _n_blocks(value_dim),)
     options = {"MASKED": valid is not None, "num_warps": launch.warps}
     given = (*inputs, out, after, float(scale))
     if seq_len == 1:
@@ -102,9 +104,9 @@ def _run_backward(
 
     q, k, v, state = side_by_side(q), side_by_side(k), side_by_side(v), state.contiguous()
     (batch, seq_len, heads, value_dim), (key_heads, key_dim) = v.shape, q.shape[2:]
-    launch = _launch(key_dim, value_dim, 1)
-    grid, sizes = _grid_and_sizes(batch * heads, key_dim, value_dim, launch)
-    n_parts, group, chunk = grid[0] // max(1, batch * heads), heads // key_heads, chunk_len(seq_len)
+    launch, group, chunk = LAUNCHES[padded(key_dim)][1], heads // key_heads, chunk_len(seq_len)
+    n_blocks = _n_blocks(value_dim)
+    n_parts = 1 if batch * heads >= _MANY_PROGRAMS else n_blocks
     d_v, d_state = v.new_empty(v.shape), state.new_empty(state.shape)
     shared = [(q, (key_dim,)), (k, (key_dim,)), (log_decay, ()), (beta, ())]
     parts = [
@@ -115,7 +117,7 @@ def _run_backward(
     ]
     starts = state.new_empty(batch, heads, -(-seq_len // chunk) - 1, key_dim, value_dim)
     inputs = (q, k, v, log_decay, beta, state, _mask(valid, v), d_out.contiguous(), d_after.contiguous(), starts)
-    delta.backward[grid](
+    delta.backward[(batch * heads * n_parts,)](
         *inputs,
         parts[0],
         parts[1],
@@ -128,8 +130,9 @@ def _run_backward(
         group,
         batch * seq_len * heads,
         *_strides(q, k, v, log_decay, beta, valid),
-        **sizes,
+        **_sizes(key_dim, value_dim),
         C=chunk,
+        BLOCKS=n_blocks // n_parts,
         MASKED=valid is not None,
         PRECISION="tf32x3",
         SWEEP=seq_len > chunk,
@@ -141,21 +144,19 @@ def _run_backward(
 
 
 def _sum_parts(parts: Tensor, x: Tensor) -> Tensor:
-    """Add what the blocks of value channels, and the value heads of one key head, say about an input."""
+    """Add what the programs of a head, and the value heads of one key head, say about an input."""
     if parts.shape[0] == 1 and parts.shape[3] == x.shape[2]:
         return parts[0]
     n_parts, batch, seq_len, heads, *tail = parts.shape
     return parts.view(n_parts, batch, seq_len, x.shape[2], heads // x.shape[2], *tail).sum(dim=(0, 4)).to(x.dtype)
 
 
-def _launch(key_dim: int, value_dim: int, direction: int) -> Launch:
-    found = LAUNCHES[padded(key_dim)][direction]
-    return found._replace(block_v=min(found.block_v, padded(value_dim)))
+def _n_blocks(value_dim: int) -> int:
+    return -(-value_dim // min(BLOCK_V, padded(value_dim)))
 
 
-def _grid_and_sizes(n_heads: int, key_dim: int, value_dim: int, launch: Launch) -> tuple[tuple[int], dict[str, int]]:
-    sizes = {"K": key_dim, "V": value_dim, "BK": padded(key_dim), "BV": launch.block_v}
-    return (n_heads * -(-value_dim // launch.block_v),), sizes
+def _sizes(key_dim: int, value_dim: int) -> dict[str, int]:
+    return {"K": key_dim, "V": value_dim, "BK": padded(key_dim), "BV": min(BLOCK_V, padded(value_dim))}
 
 
 def _mask(valid: Tensor | None, v: Tensor) -> Tensor:
