@@ -16,24 +16,38 @@ from sleepkit.kernels.triton_support import operation, padded, side_by_side
 
 
 class Launch(NamedTuple):
-    """How a kernel is launched: warps a program, stages of its loads."""
+    """How a kernel is launched: the longest chunk, warps a program, stages of its loads."""
 
+    chunk: int
     warps: int
-    stages: int
+    stages: int = 1
+
+
+class Launches(NamedTuple):
+    """Both directions."""
+
+    forward: Launch
+    backward: Launch
 
 
 LARGEST_DIM = 256
 BLOCK_V = 32
-# By padded key channels: (forward, backward). Chosen by registers and spills as compiled, not yet by the clock.
+# By padded key channels and bytes of a value. Chosen by registers and spills as compiled, not yet by the clock: products of fp32
+# cost three times the registers of 16-bit ones, and chunks of 32 tokens would spill kilobytes a thread.
 LAUNCHES = {
-    16: (Launch(4, 1), Launch(4, 1)),
-    32: (Launch(4, 1), Launch(4, 1)),
-    64: (Launch(4, 1), Launch(4, 1)),
-    128: (Launch(4, 1), Launch(8, 1)),
-    256: (Launch(8, 1), Launch(8, 1)),
+    (16, 2): Launches(Launch(32, 4), Launch(32, 4)),
+    (32, 2): Launches(Launch(32, 4), Launch(32, 4)),
+    (64, 2): Launches(Launch(32, 4), Launch(32, 4)),
+    (128, 2): Launches(Launch(32, 4), Launch(32, 8)),
+    (256, 2): Launches(Launch(16, 8), Launch(16, 8)),
+    (16, 4): Launches(Launch(16, 4), Launch(16, 4)),
+    (32, 4): Launches(Launch(16, 4), Launch(16, 4)),
+    (64, 4): Launches(Launch(16, 4), Launch(16, 8)),
+    (128, 4): Launches(Launch(16, 8), Launch(16, 8)),
+    (256, 4): Launches(Launch(16, 8), Launch(16, 8)),
 }
 # Programs that fill a large device twice. With fewer, backward gives each block of value channels a program of its own.
-_MANY_PROGRAMS = 256
+MANY_PROGRAMS = 256
 
 
 def gated_delta_rule(
@@ -53,9 +67,9 @@ def gated_delta_rule(
     return out, after
 
 
-def chunk_len(seq_len: int) -> int:
-    """Return the number of tokens in a chunk."""
-    return 16 if seq_len <= 16 else 32
+def launches(key_dim: int, dtype: torch.dtype) -> Launches:
+    """Return the row of the table for key channels and the dtype of v."""
+    return LAUNCHES[padded(key_dim), dtype.itemsize]
 
 
 def _run_forward(
@@ -73,17 +87,17 @@ def _run_forward(
     q, k, v, state = side_by_side(q), side_by_side(k), side_by_side(v), state.contiguous()
     (batch, seq_len, heads, value_dim), key_dim = v.shape, q.shape[3]
     out, after = _empty_outputs(q, k, v, log_decay, beta, state)
-    launch = LAUNCHES[padded(key_dim)][0]
+    launch = launches(key_dim, v.dtype).forward
     inputs, strides = (q, k, v, log_decay, beta, state, _mask(valid, v)), _strides(q, k, v, log_decay, beta, valid)
     sizes = _sizes(key_dim, value_dim)
     grid = (batch * heads * _n_blocks(value_dim),)
-    options = {"MASKED": valid is not None, "num_warps": launch.warps}
+    options: dict[str, Any] = {"MASKED": valid is not None, "num_warps": launch.warps}
     given = (*inputs, out, after, float(scale))
     if seq_len == 1:
         ends = [stride for index, stride in enumerate(strides) if index % 3 != 1 or index == len(strides)]
         delta.step[grid](*given, heads, heads // q.shape[2], *ends, **sizes, **options)
         return out, after
-    options |= {"C": chunk_len(seq_len), "PRECISION": "tf32x3", "num_stages": launch.stages}
+    options |= {"C": _chunk_len(launch, seq_len), "PRECISION": "tf32x3", "num_stages": launch.stages}
     delta.forward[grid](*given, seq_len, heads, heads // q.shape[2], *strides, **sizes, **options)
     return out, after
 
@@ -104,9 +118,10 @@ def _run_backward(
 
     q, k, v, state = side_by_side(q), side_by_side(k), side_by_side(v), state.contiguous()
     (batch, seq_len, heads, value_dim), (key_heads, key_dim) = v.shape, q.shape[2:]
-    launch, group, chunk = LAUNCHES[padded(key_dim)][1], heads // key_heads, chunk_len(seq_len)
+    launch, group = launches(key_dim, v.dtype).backward, heads // key_heads
+    chunk = _chunk_len(launch, seq_len)
     n_blocks = _n_blocks(value_dim)
-    n_parts = 1 if batch * heads >= _MANY_PROGRAMS else n_blocks
+    n_parts = 1 if batch * heads >= MANY_PROGRAMS else n_blocks
     d_v, d_state = v.new_empty(v.shape), state.new_empty(state.shape)
     shared = [(q, (key_dim,)), (k, (key_dim,)), (log_decay, ()), (beta, ())]
     parts = [
@@ -151,6 +166,10 @@ def _sum_parts(parts: Tensor, x: Tensor) -> Tensor:
     return parts.view(n_parts, batch, seq_len, x.shape[2], heads // x.shape[2], *tail).sum(dim=(0, 4)).to(x.dtype)
 
 
+def _chunk_len(launch: Launch, seq_len: int) -> int:
+    return 16 if seq_len <= 16 else launch.chunk
+
+
 def _n_blocks(value_dim: int) -> int:
     return -(-value_dim // min(BLOCK_V, padded(value_dim)))
 
@@ -169,14 +188,13 @@ def _strides(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, v
     return *per_head, *((0, 0) if valid is None else valid.stride())
 
 
-def _empty_outputs(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, *_: object
-) -> tuple[Tensor, Tensor]:
+def _empty_outputs(*inputs: Any) -> tuple[Tensor, Tensor]:
+    v, state = inputs[2], inputs[5]
     return v.new_empty(v.shape), state.new_empty(state.shape)
 
 
-def _empty_gradients(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return tuple(x.new_empty(x.shape) for x in inputs[:6])  # type: ignore[return-value]
+def _empty_gradients(*inputs: Any) -> tuple[Tensor, ...]:
+    return tuple(x.new_empty(x.shape) for x in inputs[:6])
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ARG001

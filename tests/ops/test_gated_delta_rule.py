@@ -345,14 +345,17 @@ def test_the_number_of_threads_does_not_change_a_bit() -> None:
 
 @pytest.mark.skipif(triton_support.why_unavailable("cpu") is None, reason="the interpreter of Triton serves the CPU here")
 def test_triton_is_refused_on_a_cpu_with_the_reason() -> None:
-    with pytest.raises(ImplUnavailableError, match=r"^impl: 'triton' cannot serve this call: .*use 'auto', 'chunked' or 'reference'"):
+    with pytest.raises(
+        ImplUnavailableError, match=r"^impl: 'triton' cannot serve this call: .*use 'auto', 'chunked' or 'reference'"
+    ):
         ops.gated_delta_rule(*make_inputs(2).to(torch.float32), impl="triton")
     with pytest.raises(ImplUnavailableError, match="impl: 'triton' cannot serve this call: "):
         ops.explain("triton")
 
 
 @pytest.mark.parametrize(
-    ("change", "why"), [({"dtype": torch.float64}, "none of them fp64"), ({"value_dim": 300}, "at most 256 key and value channels")]
+    ("change", "why"),
+    [({"dtype": torch.float64}, "none of them fp64"), ({"value_dim": 300}, "at most 256 key and value channels")],
 )
 def test_what_triton_does_not_serve_goes_to_the_torch_path_on_a_gpu(change: dict[str, Any], why: str) -> None:
     with pytest.raises(ImplUnavailableError, match=why):

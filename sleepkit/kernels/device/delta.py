@@ -1,7 +1,7 @@
 """The gated delta rule on a GPU: a program sweeps over the chunks of one head of one sequence.
 
-The equations, forward and backward, are those of sleepkit/kernels/chunked.py, under the same names (A, E, U, P, X, M, gamma, c, D);
-S is the state before a chunk, held as R = S^T. Nothing is kept from forward to backward but the inputs.
+The equations, forward and backward, are those of sleepkit/kernels/chunked.py under the same names (A, E, U, P, X, M, gamma, c,
+D); S is the state before a chunk, held as R = S^T. Nothing is kept from forward to backward but the inputs.
 
 * Values are independent of each other: R is cut into blocks [block of V, K]. In forward a program owns one block and keeps it in
   registers. Gradients of q, k, beta and log_decay are sums over value channels: a backward program takes several blocks one after
@@ -61,6 +61,21 @@ def decays(log_decay, C: tl.constexpr):
     gamma = tl.exp(tl.sum(tl.where(row >= column, log_decay[None, :], 0.0), axis=1))
     c = tl.exp(tl.sum(tl.where(row > column, log_decay[:, None], 0.0), axis=0))
     return D, gamma, c, tl.exp(tl.sum(log_decay, axis=0))
+
+
+@triton.jit
+def of_head(
+    p_q, p_k, p_v, p_log_decay, p_beta, p_valid, i_b, i_h, group,
+    s_qb, s_qh, s_kb, s_kh, s_vb, s_vh, s_ab, s_ah, s_bb, s_bh, s_mb,
+):  # fmt: skip
+    """Return the pointers to the first token of a value head; a group of them shares one head of q and k."""
+    i_g = i_h // group
+    p_q += i_b * s_qb + i_g * s_qh
+    p_k += i_b * s_kb + i_g * s_kh
+    p_v += i_b * s_vb + i_h * s_vh
+    p_log_decay += i_b * s_ab + i_h * s_ah
+    p_beta += i_b * s_bb + i_h * s_bh
+    return p_q, p_k, p_v, p_log_decay, p_beta, p_valid + i_b * s_mb
 
 
 @triton.jit
@@ -152,15 +167,12 @@ def forward(
     N_V: tl.constexpr = (V + BV - 1) // BV
     i_n = (tl.program_id(0) // N_V).to(tl.int64)
     i_b, i_h = i_n // n_heads, i_n % n_heads
-    i_g = i_h // group
     o_k, o_v = tl.arange(0, BK), (tl.program_id(0) % N_V) * BV + tl.arange(0, BV)
     o_vk, m_vk = o_k[None, :] * V + o_v[:, None], (o_k < K)[None, :] & (o_v < V)[:, None]
-    p_q += i_b * s_qb + i_g * s_qh
-    p_k += i_b * s_kb + i_g * s_kh
-    p_v += i_b * s_vb + i_h * s_vh
-    p_log_decay += i_b * s_ab + i_h * s_ah
-    p_beta += i_b * s_bb + i_h * s_bh
-    p_valid += i_b * s_mb
+    p_q, p_k, p_v, p_log_decay, p_beta, p_valid = of_head(
+        p_q, p_k, p_v, p_log_decay, p_beta, p_valid, i_b, i_h, group,
+        s_qb, s_qh, s_kb, s_kh, s_vb, s_vh, s_ab, s_ah, s_bb, s_bh, s_mb,
+    )  # fmt: skip
     p_out += (i_b * seq_len * n_heads + i_h) * V
     R = tl.load(p_state + i_n * K * V + o_vk, mask=m_vk, other=0.0)
     for start in range(0, seq_len, C):
@@ -170,14 +182,54 @@ def forward(
         v = load_rows(at(p_v, start, s_vt), s_vt, m_t, o_v, V, C)
         q = load_rows(at(p_q, start, s_qt), s_qt, m_t, o_k, K, C)
         D, gamma, c, gamma_C = decays(log_decay, C)
-        overlap, A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
-        found, E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION)
+        _overlap, _A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
+        _found, _E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION)
         P = scale * product(q, tl.trans(k), OPERAND, PRECISION) * D
         asked = product(q, tl.trans(R.to(OPERAND)), OPERAND, PRECISION)
         O = scale * gamma[:, None] * asked + product(P, U, OPERAND, PRECISION)  # noqa: E741
         store_rows(at(p_out, start, n_heads * V), n_heads * V, inside, o_v, V, C, O)
         R = state_after(k, c, gamma_C, U, R, OPERAND, PRECISION)
     tl.store(p_after + i_n * K * V + o_vk, R, mask=m_vk)
+
+
+@triton.jit
+def leave_states(
+    p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_starts, s_kt, s_vt, s_at, s_bt, s_mt, n_chunks, seq_len, o_k, o_first,
+    K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
+    MASKED: tl.constexpr, PRECISION: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """Read forward and leave the state before every chunk but the first in starts."""
+    OPERAND: tl.constexpr = p_v.dtype.element_ty
+    for i_c in range(n_chunks - 1):
+        start = i_c * C
+        _inside, m_t, k, log_decay, beta = load_chunk(
+            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, K, C, MASKED
+        )
+        D, gamma, c, gamma_C = decays(log_decay, C)
+        _overlap, _A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
+        for i_block in range(BLOCKS):
+            o_v = o_first + i_block * BV
+            o_vk, m_vk = o_k[None, :] * V + o_v[:, None], (o_k < K)[None, :] & (o_v < V)[:, None]
+            v = load_rows(at(p_v, start, s_vt), s_vt, m_t, o_v, V, C)
+            R = load_state(p_state, p_starts, i_c, o_vk, m_vk, K * V)
+            _found, _E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION)
+            R = state_after(k, c, gamma_C, U, R, OPERAND, PRECISION)
+            tl.store(p_starts + i_c * K * V + o_vk, R, mask=m_vk)
+        # What a thread reads back may have been written by another.
+        tl.debug_barrier()
+
+
+@triton.jit
+def gradient_of_log_decay(of_D, of_gamma, of_c, of_gamma_C, C: tl.constexpr):
+    """Gather what reaches each log decay j: D_ts for s < j <= t, gamma_t for t >= j, c_s for s < j, and gamma_C.
+
+    The arguments are gradients times what they are gradients of.
+    """
+    o_C = tl.arange(0, C)
+    row, column = o_C[:, None], o_C[None, :]
+    M = tl.cumsum(of_D, axis=0, reverse=True)
+    gathered = tl.sum(tl.where(row > column, M + of_c[None, :], 0.0), axis=1)
+    return gathered + tl.sum(tl.where(row <= column, of_gamma[None, :], 0.0), axis=1) + of_gamma_C
 
 
 @triton.jit(do_not_specialize=["scale", "seq_len"])
@@ -199,16 +251,12 @@ def backward(
     i_n = (tl.program_id(0) // N_V).to(tl.int64)
     i_v = tl.program_id(0) % N_V
     i_b, i_h = i_n // n_heads, i_n % n_heads
-    i_g = i_h // group
     o_C = tl.arange(0, C)
-    row, column = o_C[:, None], o_C[None, :]
     o_k, o_first = tl.arange(0, BK), i_v * BLOCKS * BV + tl.arange(0, BV)
-    p_q += i_b * s_qb + i_g * s_qh
-    p_k += i_b * s_kb + i_g * s_kh
-    p_v += i_b * s_vb + i_h * s_vh
-    p_log_decay += i_b * s_ab + i_h * s_ah
-    p_beta += i_b * s_bb + i_h * s_bh
-    p_valid += i_b * s_mb
+    p_q, p_k, p_v, p_log_decay, p_beta, p_valid = of_head(
+        p_q, p_k, p_v, p_log_decay, p_beta, p_valid, i_b, i_h, group,
+        s_qb, s_qh, s_kb, s_kh, s_vb, s_vh, s_ab, s_ah, s_bb, s_bh, s_mb,
+    )  # fmt: skip
     first = i_b * seq_len * n_heads + i_h
     p_d_out += first * V
     p_d_v += first * V
@@ -224,25 +272,11 @@ def backward(
     p_starts += i_n * (n_chunks - 1) * K * V
 
     if SWEEP:
-        for i_c in range(0, n_chunks - 1):
-            start = i_c * C
-            inside, m_t, k, log_decay, beta = load_chunk(
-                p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, K, C, MASKED
-            )
-            D, gamma, c, gamma_C = decays(log_decay, C)
-            overlap, A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
-            for i_block in range(0, BLOCKS):
-                o_v = o_first + i_block * BV
-                o_vk, m_vk = o_k[None, :] * V + o_v[:, None], (o_k < K)[None, :] & (o_v < V)[:, None]
-                v = load_rows(at(p_v, start, s_vt), s_vt, m_t, o_v, V, C)
-                R = load_state(p_state, p_starts, i_c, o_vk, m_vk, K * V)
-                found, E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION)
-                R = state_after(k, c, gamma_C, U, R, OPERAND, PRECISION)
-                tl.store(p_starts + i_c * K * V + o_vk, R, mask=m_vk)
-            # What a thread reads back may have been written by another.
-            tl.debug_barrier()
-
-    for i_back in range(0, n_chunks):
+        leave_states(
+            p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_starts, s_kt, s_vt, s_at, s_bt, s_mt, n_chunks, seq_len,
+            o_k, o_first, K, V, BV, C, MASKED, PRECISION, BLOCKS,
+        )  # fmt: skip
+    for i_back in range(n_chunks):
         i_c = n_chunks - 1 - i_back
         start = i_c * C
         inside, m_t, k, log_decay, beta = load_chunk(
@@ -257,7 +291,7 @@ def backward(
         d_q, d_k = tl.zeros([C, BK], tl.float32), tl.zeros([C, BK], tl.float32)
         d_beta, d_gamma, r = tl.zeros([C], tl.float32), tl.zeros([C], tl.float32), tl.zeros([C], tl.float32)
         d_gamma_C = 0.0
-        for i_block in range(0, BLOCKS):
+        for i_block in range(BLOCKS):
             o_v = o_first + i_block * BV
             o_vk, m_vk = o_k[None, :] * V + o_v[:, None], (o_k < K)[None, :] & (o_v < V)[:, None]
             v = load_rows(at(p_v, start, s_vt), s_vt, m_t, o_v, V, C)
@@ -287,14 +321,11 @@ def backward(
             d_R -= product(tl.trans(found_by.to(OPERAND)), k, OPERAND, PRECISION)
             tl.store(p_d_state + o_vk, d_R, mask=m_vk)
 
-        d_A = tl.where(row > column, d_A, 0.0)
+        d_A = tl.where(o_C[:, None] > o_C[None, :], d_A, 0.0)
         d_beta += tl.sum(d_A * overlap, axis=1)
         # rowsum(dO (Q S)) = rowsum(Q (dO S^T)): that product is there already.
         d_gamma += tl.sum(q.to(tl.float32) * d_q, axis=1)
-        # dlog_decay_j gathers D_ts for s < j <= t, gamma_t for t >= j, c_s for s < j and gamma_C.
-        M = tl.cumsum(d_A * A + d_P * P, axis=0, reverse=True)
-        d_log_decay = tl.sum(tl.where(row > column, M + r[None, :], 0.0), axis=1)
-        d_log_decay += tl.sum(tl.where(row <= column, d_gamma[None, :], 0.0), axis=1) + d_gamma_C
+        d_log_decay = gradient_of_log_decay(d_A * A + d_P * P, d_gamma, r, d_gamma_C, C)
         B1 = beta[:, None] * d_A * D
         B2 = scale * d_P * D
         d_q += product(B2, k, OPERAND, PRECISION)
