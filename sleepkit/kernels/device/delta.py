@@ -42,13 +42,15 @@ def unit_lower_inverse(A, C: tl.constexpr):
         row += tl.sum(row[:, :, None] * inverse, axis=1)
         inverse = tl.where(here, row[:, None, :], inverse)
     inverse += tl.where((o_16[:, None] == o_16[None, :])[None, :, :], 1.0, 0.0)
-    T = tl.reshape(tl.where(same, inverse[:, :, None, :], 0.0), [C, C])
+    T = tl.where(same, inverse[:, :, None, :], 0.0)
     if N == 2:
-        o_C = tl.arange(0, C)
-        below = (o_C[:, None] >= 16) & (o_C[None, :] < 16)
-        merged = tl.dot(tl.where(below, A, 0.0), T, input_precision="ieee")
-        T -= tl.dot(T, merged, input_precision="ieee")
-    return T
+        corner = (o_N[:, None] > o_N[None, :])[:, None, :, None]
+        A_21 = tl.sum(tl.sum(tl.where(corner, tl.reshape(A, [N, 16, N, 16]), 0.0), axis=2), axis=0)
+        second = (o_N == 1)[:, None, None]
+        T_11, T_22 = tl.sum(tl.where(second, 0.0, inverse), axis=0), tl.sum(tl.where(second, inverse, 0.0), axis=0)
+        T_21 = -tl.dot(T_22, tl.dot(A_21, T_11, input_precision="ieee"), input_precision="ieee")
+        T = tl.where(corner, T_21[None, :, None, :], T)
+    return tl.reshape(T, [C, C])
 
 
 @triton.jit
