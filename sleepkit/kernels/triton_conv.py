@@ -9,7 +9,7 @@ from sleepkit.kernels.build import direct
 from sleepkit.kernels.triton_support import operation, side_by_side
 
 BLOCK_E = 64
-_LONGEST_RUN = 32
+_LONGEST_RUN = 16
 _WARPS = 4
 
 
