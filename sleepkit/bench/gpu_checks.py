@@ -117,6 +117,7 @@ def _run(
     impl: str, inputs: list[Tensor], valid: Tensor | None, upstream: list[Tensor], *, wide: torch.dtype | None
 ) -> dict[str, Tensor]:
     leaves = [(x if wide is None else x.to(wide)).detach().clone().requires_grad_() for x in inputs]
+    outputs: tuple[Tensor, ...]
     if impl == "rounded":
         outputs = rounded(leaves, valid, inputs[2].dtype)
     else:
@@ -142,15 +143,15 @@ def rounded(inputs: list[Tensor], valid: Tensor | None, dtype: torch.dtype) -> t
     q, k = (x.repeat_interleave(group, dim=2) for x in (q, k))
     outputs = []
     for start in range(0, v.shape[1], _CHUNK_LEN):
-        piece = (x[:, start : start + _CHUNK_LEN].transpose(1, 2) for x in (q, k, v, log_decay, beta))
-        out, state = _rounded_chunk(*piece, state, dtype)
+        piece = [x[:, start : start + _CHUNK_LEN].transpose(1, 2) for x in (q, k, v, log_decay, beta)]
+        out, state = _rounded_chunk(piece, state, dtype)
         outputs.append(out.transpose(1, 2))
     return torch.cat(outputs, dim=1).to(dtype), state
 
 
-def _rounded_chunk(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def _rounded_chunk(piece: list[Tensor], state: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    q, k, v, log_decay, beta = piece
+
     def times(a: Tensor, b: Tensor) -> Tensor:
         return a.to(dtype).float() @ b.to(dtype).float()
 
