@@ -24,11 +24,13 @@ def paper_settings(*, n_passes: int) -> TrainSettings:
 
 
 def deep_settings(*, n_passes: int) -> TrainSettings:
-    """Return ten layers of 512 channels on windows of 75 tokens, as large as the paper's multi-hop models."""
-    task = presets.get("fig2b").task.replace(options={"width": 75, "n_strings": 4, "rollout_depth": 8})
+    """Return ten layers of 512 channels on windows of 64 cells, as large as the paper's multi-hop models."""
+    task = presets.get("fig2b").task.replace(options={"width": 64, "n_strings": 4, "rollout_depth": 8})
     model = ModelConfig(vocab_size=3, width=512, layers=" ".join(["attn gdn"] * 5), n_heads=8)
     base = paper_settings(n_passes=n_passes)
-    return base.replace(name="deep", task=task, model=model, sleep=base.sleep.replace(window_len=75), batch_size=128)
+    return base.replace(
+        name="deep", task=task, model=model, sleep=base.sleep.replace(window_len=task.create().window_len), batch_size=128
+    )
 
 
 def throughput(settings: TrainSettings) -> Figures:

@@ -15,7 +15,9 @@ from sleepkit.kernels.triton_norm import norm_rows
 
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 _PER_VALUE = ("q", "k", "v", "out", "x", "gate", "weight", "tail")
-_LONGEST_SINGLE_STRIDES = ("qb", "qt", "qh", "kb", "kt", "kh", "vb", "vt", "vh", "xb", "xt", "xh", "gb", "gt", "part")
+# Arguments that are 1 in nearly every call, which triton then makes constants.
+_ONES = ("group", "s_ah", "s_bh")
+_ALIGNED_STRIDES = ("qb", "qt", "qh", "kb", "kt", "kh", "vb", "vt", "vh", "xb", "xt", "xh", "gb", "gt", "part")
 
 
 class Variant(NamedTuple):
@@ -70,6 +72,8 @@ def variants() -> Iterator[Variant]:
                 yield _delta("backward", keys, dtype, row.backward, {"SWEEP": sweep, "BLOCKS": blocks})
         yield Variant("delta", "step", dtype, _channels(keys) | {"MASKED": False}, row.forward.warps)
     yield _delta("forward", 64, torch.bfloat16, LAUNCHES[64, 2].forward, {}, masked=True)
+    yield _delta("forward", 16, torch.bfloat16, LAUNCHES[16, 2].forward, {"n_heads": 1, "s_at": 1, "s_bt": 1})
+    yield _delta("backward", 16, torch.bfloat16, LAUNCHES[16, 2].backward, {"SWEEP": True, "BLOCKS": 1, "n_heads": 1, "s_at": 1})
     yield _delta("backward", 64, torch.float16, LAUNCHES[64, 2].backward, {"SWEEP": True, "BLOCKS": 2}, masked=True)
     for dtype in (torch.float32, torch.bfloat16):
         conv = {"TAPS": 4, "BE": BLOCK_E, "BT": conv_tokens(64, 4), "SILU": True, "TAIL": True}
@@ -92,6 +96,7 @@ def usage(variant: Variant, *, capability: int) -> Usage:
     signature = {name: _type(name, variant) for name in names}
     attributes = {(index,): [["tt.divisibility", 16]] for index, name in enumerate(names) if _is_aligned(name)}
     constants = {(names.index(name),): value for name, value in variant.sizes.items()}
+    constants |= {(names.index(name),): 1 for name in _ONES if name in names}
     source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
     options = {"num_warps": variant.warps, "num_stages": variant.stages}
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -115,7 +120,7 @@ def _kernel(variant: Variant) -> Any:
 
 
 def _type(name: str, variant: Variant) -> str:
-    if name in variant.sizes:
+    if name in variant.sizes or name in _ONES:
         return "constexpr"
     if name in ("scale", "eps"):
         return "fp32"
@@ -128,7 +133,7 @@ def _type(name: str, variant: Variant) -> str:
 
 
 def _is_aligned(name: str) -> bool:
-    return name.startswith("p_") or name.removeprefix("s_") in _LONGEST_SINGLE_STRIDES
+    return name.startswith("p_") or name.removeprefix("s_") in _ALIGNED_STRIDES
 
 
 def _resources(cubin: bytes) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sleepkit.kernels.build import direct
-from sleepkit.kernels.triton_support import operation, side_by_side
+from sleepkit.kernels.triton_support import on_its_device, operation, side_by_side
 
 BLOCK_E = 64
 _LONGEST_RUN = 16
@@ -31,6 +31,7 @@ def _grid_and_sizes(x: Tensor, tail: Tensor | None, weight: Tensor, silu: bool) 
     return (batch * n_runs * -(-channels // BLOCK_E),), n_runs, sizes
 
 
+@on_its_device
 def _run(x: Tensor, tail: Tensor | None, weight: Tensor, silu: bool) -> Tensor:
     from sleepkit.kernels.device import conv
 
@@ -41,6 +42,7 @@ def _run(x: Tensor, tail: Tensor | None, weight: Tensor, silu: bool) -> Tensor:
     return out
 
 
+@on_its_device
 def _run_backward(x: Tensor, tail: Tensor | None, weight: Tensor, d_out: Tensor, silu: bool) -> tuple[Tensor, Tensor, Tensor]:
     from sleepkit.kernels.device import conv
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sleepkit.kernels.build import direct
-from sleepkit.kernels.triton_support import operation, padded, side_by_side
+from sleepkit.kernels.triton_support import on_its_device, operation, padded, side_by_side
 
 
 class Launch(NamedTuple):
@@ -72,6 +72,7 @@ def launches(key_dim: int, dtype: torch.dtype) -> Launches:
     return LAUNCHES[padded(key_dim), dtype.itemsize]
 
 
+@on_its_device
 def _run_forward(
     q: Tensor,
     k: Tensor,
@@ -102,6 +103,7 @@ def _run_forward(
     return out, after
 
 
+@on_its_device
 def _run_backward(
     q: Tensor,
     k: Tensor,

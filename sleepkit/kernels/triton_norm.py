@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sleepkit.kernels.build import direct
-from sleepkit.kernels.triton_support import operation, padded
+from sleepkit.kernels.triton_support import on_its_device, operation, padded
 
 _TILE = 2048
 _WARPS = 4
@@ -25,6 +25,7 @@ def norm_rows(channels: int) -> int:
     return max(1, _TILE // padded(channels))
 
 
+@on_its_device
 def _run(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
     from sleepkit.kernels.device import norm
 
@@ -35,6 +36,7 @@ def _run(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
     return out
 
 
+@on_its_device
 def _run_backward(x: Tensor, gate: Tensor, weight: Tensor, d_out: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     from sleepkit.kernels.device import norm
 

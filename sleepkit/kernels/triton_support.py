@@ -41,6 +41,17 @@ def why_unavailable(device: str = "cuda") -> str | None:
 _ready = torch.compiler.assume_constant_result(lambda: why_unavailable() is None)  # type: ignore[no-untyped-call]
 
 
+def on_its_device(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Make kernels run where the first tensor is, whichever device is the current one."""
+
+    @functools.wraps(run)
+    def there(first: Tensor, *rest: Any) -> Any:
+        with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
+            return run(first, *rest)
+
+    return there
+
+
 def operation(name: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
     """Make an operation of torch, so that torch.compile meets it as such and breaks no graph."""
     devices = ("cuda", "cpu") if interpreted() else ("cuda",)

@@ -61,13 +61,13 @@ def test_a_single_chunk_of_two_blocks(seq_len: int) -> None:
     assert_right(make_inputs(seq_len, **SMALL))
 
 
-@pytest.mark.parametrize("seq_len", [17, 32, 50])
+@pytest.mark.parametrize("seq_len", [17, 40])
 def test_a_sweep_over_chunks(seq_len: int) -> None:
     assert_right(make_inputs(seq_len, **SMALL))
 
 
 @pytest.mark.usefixtures("wide_chunks")
-@pytest.mark.parametrize("seq_len", [33, 70])
+@pytest.mark.parametrize("seq_len", [33, 65])
 def test_a_sweep_over_chunks_of_two_blocks(seq_len: int) -> None:
     assert_right(make_inputs(seq_len, **SMALL))
 
@@ -80,12 +80,12 @@ def test_channels_that_are_no_power_of_two_and_several_blocks_of_values(key_dim:
 @pytest.mark.parametrize("value_dim", [32, 80])
 def test_blocks_of_values_one_after_the_other_in_one_program(monkeypatch: pytest.MonkeyPatch, value_dim: int) -> None:
     monkeypatch.setattr(triton_delta, "MANY_PROGRAMS", 1)
-    assert_right(make_inputs(36, **{**SMALL, "value_dim": value_dim}))
+    assert_right(make_inputs(20, **{**SMALL, "value_dim": value_dim}))
 
 
 @pytest.mark.parametrize(("key_heads", "heads"), [(1, 3), (2, 4)])
 def test_grouped_heads(key_heads: int, heads: int) -> None:
-    assert_right(make_inputs(20, **{**SMALL, "key_heads": key_heads, "heads": heads, "batch": 2}))
+    assert_right(make_inputs(20, **{**SMALL, "key_heads": key_heads, "heads": heads}))
 
 
 @pytest.mark.usefixtures("wide_chunks")
@@ -100,7 +100,7 @@ def test_keys_that_are_all_the_same() -> None:
     assert_right(inputs._replace(k=inputs.k[:, :1].expand_as(inputs.k)))
 
 
-@pytest.mark.parametrize("seq_len", [12, 40])
+@pytest.mark.parametrize("seq_len", [12, 20])
 def test_padding(seq_len: int) -> None:
     valid = torch.rand(2, seq_len, generator=torch.Generator().manual_seed(3)) < 0.6
     assert_right(make_inputs(seq_len, **{**SMALL, "batch": 2}), valid)
@@ -119,7 +119,7 @@ def test_padding_leaves_the_state_untouched_whatever_stands_there() -> None:
 
 @pytest.mark.parametrize("strong", [-80.0, -1e4, -1e30])
 def test_forgetting_everything_at_once(strong: float) -> None:
-    inputs = make_inputs(40, **SMALL)
+    inputs = make_inputs(24, **SMALL)
     log_decay = inputs.log_decay.clone()
     log_decay[:, 3::7] = strong
     assert_right(inputs._replace(log_decay=log_decay))
@@ -206,9 +206,8 @@ def test_a_kernel_with_a_flipped_sign_in_the_solve_is_caught(monkeypatch: pytest
         assert_right(make_inputs(5, **SMALL))
 
 
-@pytest.mark.parametrize("seq_len", [3, 20])
-def test_it_keeps_the_rules_of_a_torch_operation(seq_len: int) -> None:
-    leaves = make_inputs(seq_len, **SMALL).to(torch.float32).requiring_grad()
+def test_it_keeps_the_rules_of_a_torch_operation() -> None:
+    leaves = make_inputs(17, **SMALL).to(torch.float32).requiring_grad()
     torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_triton.default, (*leaves, None, 0.5))
 
 

@@ -54,15 +54,15 @@ def norm(x: Tensor, gate: Tensor, weight: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("silu", [False, True])
-@pytest.mark.parametrize("seq_len", [1, 2, 5, 33, 70])
+@pytest.mark.parametrize("seq_len", [1, 5, 33])
 def test_the_convolution(seq_len: int, silu: bool) -> None:
-    inputs = draw((2, seq_len, 9), (9, 4))
+    inputs = draw((2, seq_len, 9 if seq_len > 1 else 70), (9 if seq_len > 1 else 70, 4))
     assert_right(lambda *x: conv(*x, silu=silu), lambda *x: conv_formula(*x, silu=silu), inputs)
 
 
-@pytest.mark.parametrize(("seq_len", "n_taps"), [(1, 4), (2, 4), (5, 4), (40, 4), (3, 2), (6, 7)])
+@pytest.mark.parametrize(("seq_len", "n_taps"), [(1, 4), (2, 4), (20, 4), (3, 2), (6, 7)])
 def test_the_convolution_after_a_tail(seq_len: int, n_taps: int) -> None:
-    assert_right(conv, conv_formula, draw((2, seq_len, 70), (70, n_taps), (2, n_taps - 1, 70)))
+    assert_right(conv, conv_formula, draw((2, seq_len, 20), (20, n_taps), (2, n_taps - 1, 20)))
 
 
 @pytest.mark.parametrize("channels", [16, 24, 300])

@@ -36,6 +36,8 @@ def test_the_interpreted_kernels_pass_their_tests() -> None:
         ("delta.backward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False PRECISION=tf32x3 SWEEP=False BLOCKS=2", 90, 768),
         ("delta.backward bf16 K=128 V=128 BK=128 BV=32 C=32 MASKED=False PRECISION=tf32x3 SWEEP=True BLOCKS=1", 90, 512),
         ("delta.forward fp32 K=64", 90, 128),
+        ("PRECISION=tf32x3 n_heads=1", 90, 64),
+        ("SWEEP=True BLOCKS=1 n_heads=1", 90, 512),
         ("delta.step bf16 K=64", 90, 0),
         ("delta.forward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False", 80, 128),
         ("conv.backward bf16", 90, 0),
