@@ -1,9 +1,14 @@
 """Switches that hold for the whole suite. The type checks come first: they only reach modules imported later."""
 
 # ruff: noqa: E402 - the import hook must be in place before anything imports sleepkit.
+import os
+
+from beartype import BeartypeConf
 from beartype.claw import beartype_packages
 
-beartype_packages(("sleepkit.ops", "sleepkit.kernels", "sleepkit.model", "sleepkit.sleep"))
+# What Triton compiles is Python in looks alone.
+_conf = BeartypeConf(claw_skip_package_names=("sleepkit.kernels.device",))
+beartype_packages(("sleepkit.ops", "sleepkit.kernels", "sleepkit.model", "sleepkit.sleep"), conf=_conf)
 
 import hypothesis
 import pytest
@@ -11,6 +16,8 @@ import torch
 
 hypothesis.settings.register_profile("sleepkit", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("sleepkit")
+# Triton decides when it is imported whether it interprets: those tests have a process of their own (ops/test_triton.py).
+collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpreted"]
 # The models here are tiny: a second thread gains nothing, and on a busy machine waiting for it costs twentyfold.
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
-from sleepkit.kernels import chunked, native, reference
+from sleepkit.kernels import chunked, native, reference, triton_delta, triton_support
 from sleepkit.kernels.build import why_unavailable
 
 Impl = Literal["auto", "reference", "chunked", "native", "triton"]
@@ -61,8 +61,15 @@ def gated_delta_rule(
         ImplUnavailableError: if the implementation asked for cannot serve this call.
     """
     _check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
-    chosen, _ = _choose(impl, q_BTHK.device.type)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
+    dtype = v_BTHV.dtype if all(x.dtype in triton_support.DTYPES for x in inputs) else torch.float64
+    fits = max(q_BTHK.shape[3], v_BTHV.shape[3]) <= triton_delta.LARGEST_DIM
+    chosen, _ = _choose(impl, q_BTHK.device.type, dtype, fits)
+    factor = q_BTHK.shape[-1] ** -0.5 if scale is None else float(scale)
+    if chosen == "triton":
+        with torch.autocast(q_BTHK.device.type, enabled=False):
+            narrow = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV.float())
+            return GatedDeltaOutput(*triton_delta.gated_delta_rule(*narrow, scale=factor, valid_BT=valid_BT))
     wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in inputs) else torch.float32
     q, k, v, log_decay, beta, state = (tensor.to(wide) for tensor in inputs)
     if valid_BT is not None:
@@ -71,32 +78,47 @@ def gated_delta_rule(
     group = v.shape[2] // q.shape[2]
     if group > 1:
         q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)
-    factor = q.shape[-1] ** -0.5 if scale is None else float(scale)
     with torch.autocast(q.device.type, enabled=False):  # in the dtypes chosen here, whatever surrounds the call
         out, state = _KERNELS[chosen].gated_delta_rule(q, k, v, log_decay, beta, state, scale=factor)
     return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
 
 
-def explain(impl: Impl = "auto", *, device: str = "cpu") -> str:
-    """Say which implementation ``impl`` leads to on a kind of device ("cpu" or "cuda"), and why.
+def explain(
+    impl: Impl = "auto", *, device: str = "cpu", dtype: torch.dtype = torch.float32, key_dim: int = 64, value_dim: int = 64
+) -> str:
+    """Say which implementation ``impl`` leads to, and why.
+
+    Args:
+        impl: as in ``gated_delta_rule``.
+        device: "cpu" or "cuda".
+        dtype: of q, k and v.
+        key_dim: channels of a key.
+        value_dim: channels of a value.
 
     Raises:
         ImplUnavailableError: if it leads to none.
     """
-    chosen, reason = _choose(impl, device)
+    chosen, reason = _choose(impl, device, dtype, max(key_dim, value_dim) <= triton_delta.LARGEST_DIM)
     return f"{chosen}: {reason}"
 
 
 _KERNELS = {"reference": reference, "chunked": chunked, "native": native}
 
 
-def _pick(impl: str, device: str) -> tuple[str, str]:
+def _pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, str]:
     """Return the implementation and the reason."""
     require(impl in get_args(Impl), "impl", f"must be one of {', '.join(get_args(Impl))}", impl)
-    if impl == "triton":
-        raise ImplUnavailableError("impl: 'triton' has no kernels in this version; use 'auto', 'chunked' or 'reference'")
     if impl in ("reference", "chunked"):
         return impl, "asked for by name"
+    if impl == "triton" or (impl == "auto" and device == "cuda"):
+        problem = _why_not_triton(device, dtype, fits)
+        if impl == "triton" and problem:
+            raise ImplUnavailableError(f"impl: 'triton' cannot serve this call: {problem}; use 'auto', 'chunked' or 'reference'")
+        if impl == "triton":
+            return "triton", "asked for by name"
+        if problem:
+            return "chunked", f"the torch path runs everywhere; impl: 'triton' cannot serve this call: {problem}"
+        return "triton", "the Triton kernels are made for a CUDA device: one launch forward and one backward"
     problem = why_unavailable() if device == "cpu" else f"impl: 'native' runs on a CPU, not on {device!r}; use 'chunked'"
     if impl == "native":
         if problem:
@@ -107,8 +129,16 @@ def _pick(impl: str, device: str) -> tuple[str, str]:
     return "native", "the C kernel is the fastest on a CPU, and was built for this one"
 
 
+def _why_not_triton(device: str, dtype: torch.dtype, fits: bool) -> str | None:
+    if dtype not in triton_support.DTYPES:
+        return "its inputs are fp32, bf16 or fp16, none of them fp64"
+    if not fits:
+        return f"its heads have at most {triton_delta.LARGEST_DIM} key and value channels"
+    return triton_support.why_unavailable(device)
+
+
 # The answer cannot change while a graph is traced.
-_choose: Callable[[str, str], tuple[str, str]] = torch.compiler.assume_constant_result(_pick)  # type: ignore[no-untyped-call]
+_choose: Callable[[str, str, torch.dtype, bool], tuple[str, str]] = torch.compiler.assume_constant_result(_pick)  # type: ignore[no-untyped-call]
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, valid: Tensor | None) -> None:

@@ -1,6 +1,7 @@
 """What a block does to one token at a time: norms, with gate or rotary positions, and squared ReLU.
 
-On a CPU with a C compiler each is one sweep over memory each way (kernels/rows.c); elsewhere, and where a tensor is so small that
+On a CPU with a C compiler each is one sweep over memory each way (kernels/rows.c), and so is the gated norm on a GPU
+(kernels/device/norm.py); elsewhere, and where a tensor is so small that
 the call would cost more, it is the formula in torch. Axes: B batch, T token, H head, D head channel, V value channel, E channel.
 """
 
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sleepkit.kernels import rows
+from sleepkit.kernels import rows, triton_norm, triton_support
 from sleepkit.ops.attention import Rotation, rotary
 
 
@@ -21,6 +22,8 @@ def rms_norm(x_BTE: Tensor, weight_E: Tensor, *, eps: float) -> Tensor:
 
 def gated_rms_norm(x_BTHV: Tensor, gate_BTE: Tensor, weight_V: Tensor, *, eps: float) -> Tensor:
     """Return RMSNorm(x) SiLU(gate) as [B, T, H V], the norm over each head's own channels (arXiv 2412.06464)."""
+    if triton_support.serves(x_BTHV) and {gate_BTE.dtype, weight_V.dtype} <= set(triton_support.DTYPES):
+        return triton_norm.gated_rms_norm(x_BTHV, gate_BTE, weight_V, eps=eps)
     if weight_V.dtype == x_BTHV.dtype == gate_BTE.dtype and rows.serves(x_BTHV):
         scale = 1 / x_BTHV.shape[-1]
         return rows.normalise(x_BTHV, weight_V[None], scale=scale, eps=eps, gate_BTE=gate_BTE).flatten(2)

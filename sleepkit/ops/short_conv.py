@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sleepkit.errors import require
-from sleepkit.kernels import rows
+from sleepkit.kernels import rows, triton_conv, triton_support
 
 
 def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None, *, silu: bool = False) -> tuple[Tensor, Tensor]:
@@ -22,7 +22,7 @@ def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None,
         silu: apply SiLU to the result.
 
     Returns:
-        The outputs [B, T, E] and the tail [B, W - 1, E] to continue from.
+        The outputs [B, T, E], on a GPU in the dtype of x, and the tail [B, W - 1, E] to continue from.
 
     Raises:
         InvalidInputError: if shapes do not fit together.
@@ -33,6 +33,8 @@ def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None,
     expected = (batch, n_taps - 1, channels)
     if tail_BWE is not None:
         require(tuple(tail_BWE.shape) == expected, "tail", f"must have shape {list(expected)}", tuple(tail_BWE.shape))
+    if triton_support.serves(x_BTE) and weight_EW.dtype in triton_support.DTYPES:
+        return triton_conv.short_conv(x_BTE, tail_BWE, weight_EW, silu=silu), _last(x_BTE, tail_BWE, n_taps - 1)
     if weight_EW.dtype == x_BTE.dtype and rows.serves(x_BTE):
         return rows.short_conv(x_BTE, tail_BWE, weight_EW, silu=silu), _last(x_BTE, tail_BWE, n_taps - 1)
     before = x_BTE.new_zeros(expected) if tail_BWE is None else tail_BWE

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sleepkit import ops
 from sleepkit.errors import ImplUnavailableError, InvalidInputError
-from sleepkit.kernels import build, chunked, native
+from sleepkit.kernels import build, chunked, native, triton_support
 from tests.support.compare import assert_close, assert_same_bits, rms_error
 from tests.support.doors import as_users_call_it
 from tests.support.gated_delta import NAMES, Inputs, chunk_with_wrong_sign, make_inputs, run_with_gradients
@@ -343,11 +343,26 @@ def test_the_number_of_threads_does_not_change_a_bit() -> None:
             assert_same_bits(other, one, what=name)
 
 
-def test_triton_is_refused_until_there_are_kernels() -> None:
-    with pytest.raises(ImplUnavailableError, match="triton"):
-        ops.gated_delta_rule(*make_inputs(2), impl="triton")
-    with pytest.raises(ImplUnavailableError, match="triton"):
+@pytest.mark.skipif(triton_support.why_unavailable("cpu") is None, reason="the interpreter of Triton serves the CPU here")
+def test_triton_is_refused_on_a_cpu_with_the_reason() -> None:
+    with pytest.raises(
+        ImplUnavailableError, match=r"^impl: 'triton' cannot serve this call: .*use 'auto', 'chunked' or 'reference'"
+    ):
+        ops.gated_delta_rule(*make_inputs(2).to(torch.float32), impl="triton")
+    with pytest.raises(ImplUnavailableError, match="impl: 'triton' cannot serve this call: "):
         ops.explain("triton")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"dtype": torch.float64}, "none of them fp64"), ({"value_dim": 300}, "at most 256 key and value channels")],
+)
+def test_what_triton_does_not_serve_goes_to_the_torch_path_on_a_gpu(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(ImplUnavailableError, match=why):
+        ops.explain("triton", device="cuda", **change)
+    explained = ops.explain(device="cuda", **change)
+    assert explained.startswith("chunked: ")
+    assert why in explained
 
 
 @pytest.mark.parametrize(

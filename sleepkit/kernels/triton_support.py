@@ -1,0 +1,70 @@
+"""Whether and how the Triton kernels can run here; imports no triton by itself."""
+
+import functools
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_INTERPRET = "TRITON_INTERPRET"
+
+
+def interpreted() -> bool:
+    """Say whether kernels run in Triton's interpreter, on CPU tensors: slow, for tests. Decided before triton is imported."""
+    return os.environ.get(_INTERPRET) == "1"
+
+
+def serves(x: Tensor) -> bool:
+    """Say whether the kernels are there for the device and the dtype of a tensor, interpreter left out."""
+    return x.device.type == "cuda" and x.dtype in DTYPES and _ready()
+
+
+@functools.cache
+def why_unavailable(device: str = "cuda") -> str | None:
+    """Say why no kernel can run on a kind of device; None if one can."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed (it exists for Linux)"
+    if interpreted():
+        return None
+    if device != "cuda":
+        return f"Triton kernels run on a CUDA device, not on {device!r}"
+    if not torch.cuda.is_available():
+        return "there is no CUDA device here"
+    return None
+
+
+# The answer cannot change while a graph is traced.
+_ready = torch.compiler.assume_constant_result(lambda: why_unavailable() is None)  # type: ignore[no-untyped-call]
+
+
+def on_its_device(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Make kernels run where the first tensor is, whichever device is the current one."""
+
+    @functools.wraps(run)
+    def there(first: Tensor, *rest: Any) -> Any:
+        with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
+            return run(first, *rest)
+
+    return there
+
+
+def operation(name: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+    """Make an operation of torch, so that torch.compile meets it as such and breaks no graph."""
+    devices = ("cuda", "cpu") if interpreted() else ("cuda",)
+    made = torch.library.custom_op(f"sleepkit::{name}", run, mutates_args=(), device_types=devices)
+    made.register_fake(fake)
+    return made
+
+
+def padded(channels: int) -> int:
+    """Return the size of the block that holds this many channels: a power of two, 16 or more."""
+    return max(16, 1 << (channels - 1).bit_length())
+
+
+def side_by_side(x: Tensor) -> Tensor:
+    """Make the channels of a token neighbours in memory; other strides are free."""
+    return x if x.stride(-1) == 1 else x.contiguous()

@@ -1,0 +1,67 @@
+"""The GPU bench where there is no GPU: it says so; its training loop and its independent evaluation run anywhere."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sleepkit import ops
+from sleepkit.bench import gpu, gpu_checks, gpu_training
+from sleepkit.experiments import presets
+from tests.support.compare import assert_close
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+
+
+@without_gpu
+def test_without_a_device_it_says_so_and_ends_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main(["--out", str(tmp_path / "report.json")]) == 2
+    assert capsys.readouterr().err == "sleepkit.bench.gpu: there is no CUDA device here\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("case", [case for case in gpu_checks.CASES if case.tokens * case.heads * case.batch <= 1000])
+def test_the_independent_evaluation_without_rounding_is_the_rule_itself(case: gpu_checks.Case) -> None:
+    inputs, valid, _ = gpu_checks.make_inputs(case._replace(batch=2), torch.float32, device="cpu")
+    out, state = gpu_checks.rounded(inputs, valid, torch.float32)
+    expected = ops.gated_delta_rule(*inputs, valid_BT=valid, impl="chunked")
+    counts = slice(None) if valid is None else valid
+    assert_close(out[counts], expected.out[counts], tolerance=1e-5, what="out")
+    assert_close(state, expected.state, tolerance=1e-5, what="state")
+
+
+def test_a_part_that_fails_leaves_its_reason() -> None:
+    def broken() -> dict[str, float]:
+        raise AssertionError("PassManager::run failed")
+
+    found = gpu.guarded(broken)
+    assert found == {"unavailable": "AssertionError: PassManager::run failed"}
+    assert gpu._line(found) == "not measured: AssertionError: PassManager::run failed"
+
+
+def test_every_verdict_and_time_has_a_line() -> None:
+    assert gpu._line({"passed": False, "same_bits": True, "error_to_allowed": {"out": 0.1, "d_k": 3.0}}).startswith(
+        "WRONG  worst d_k 3"
+    )
+    part = {"us": {"median": 3.0}, "floor_us": 1.0, "graph_us": {"unavailable": "no"}, "launches": ["forward"]}
+    line = gpu._line({"triton": {"forward": part, "forward_backward": part}, "fla": {"unavailable": "not there"}})
+    assert "forward: 3.0 us, graph - us, floor 1.0 us, 1 launches" in line
+    assert "not measured: not there" in line
+
+
+def test_its_training_loop_makes_the_losses_of_the_real_one(tmp_path: Path) -> None:
+    from sleepkit.training import train
+
+    settings = presets.get("rule110-explorer").replace(
+        batch_size=4, steps=3, log_every=1, n_passes_weights=None, curriculum=(), checkpoint_every=3
+    )
+    rows: list[float] = []
+    train(settings, folder=tmp_path, progress=False, on_row=lambda _, row: rows.append(row["loss"]))
+    losses, _ = gpu_training._train(settings, steps=3)
+    assert losses == rows
+
+
+def test_the_deep_model_fits_its_task() -> None:
+    settings = gpu_training.deep_settings(n_passes=2)
+    assert settings.model.layer_kinds.count("gdn") == 5
+    assert settings.task.create().window_len == settings.sleep.window_len

@@ -1,0 +1,68 @@
+"""The Triton kernels without a GPU: interpreted in a process of their own, and compiled for two architectures."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sleepkit.errors import InvalidInputError
+from sleepkit.kernels import triton_delta, triton_support
+from sleepkit.ops import gpu
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton exists for Linux alone")
+
+
+@needs_triton
+def test_the_interpreted_kernels_pass_their_tests() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/interpreted"]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) > 40
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("kernel", "capability", "largest_spill"),
+    [
+        ("delta.forward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False", 90, 128),
+        ("delta.backward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False PRECISION=tf32x3 SWEEP=False BLOCKS=2", 90, 768),
+        ("delta.backward bf16 K=128 V=128 BK=128 BV=32 C=32 MASKED=False PRECISION=tf32x3 SWEEP=True BLOCKS=1", 90, 512),
+        ("delta.forward fp32 K=64", 90, 128),
+        ("PRECISION=tf32x3 n_heads=1", 90, 64),
+        ("SWEEP=True BLOCKS=1 n_heads=1", 90, 512),
+        ("delta.step bf16 K=64", 90, 0),
+        ("delta.forward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False", 80, 128),
+        ("conv.backward bf16", 90, 0),
+        ("norm.backward bf16 V=64", 90, 0),
+    ],
+)
+def test_a_kernel_compiles_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: str, capability: int, largest_spill: int
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    (found,) = gpu.compiled_kernels(capability=capability, containing=kernel)
+    _, usage = found
+    assert usage.shared_bytes <= {80: 163, 90: 227}[capability] * 1024
+    assert usage.spilled_bytes <= largest_spill
+    assert not usage.uses_warp_groups
+
+
+def test_the_launch_table_covers_every_size_and_dtype() -> None:
+    for key_dim in range(1, triton_delta.LARGEST_DIM + 1):
+        for dtype in triton_support.DTYPES:
+            row = triton_delta.launches(key_dim, dtype)
+            assert {row.forward.chunk, row.backward.chunk} <= {16, 32}
+
+
+@needs_triton
+def test_another_capability_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="capability: must be one of"):
+        list(gpu.compiled_kernels(capability=70))
