@@ -6,6 +6,7 @@ on. Without a CUDA device the command says so and ends with status 2.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from sleepkit.bench.gpu_timings import guarded
 from sleepkit.bench.measure import Figures, digits
 from sleepkit.files import whole_file
 from sleepkit.ops import gpu
+from sleepkit.ops.gpu import TRUST_VARIABLE
 from sleepkit.results import provenance
 
 _NO_DEVICE = 2
@@ -48,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(*, compiled: bool = False) -> Figures:
     """Measure every part and print a line for each as it is done."""
     began = time.perf_counter()
+    os.environ[TRUST_VARIABLE] = "1"  # the checks come first, and stand in the report
     torch.backends.cuda.matmul.allow_tf32 = False
     report: Figures = {**provenance()}
     ceilings = report["ceilings"] = _part("ceilings", gpu_timings.ceilings, began)
@@ -73,6 +76,8 @@ def _sections(rate: float) -> dict[str, dict[str, Callable[[], Figures]]]:
     times["short convolution"] = partial(gpu_timings.convolution, copy_rate=rate)
     times["gated norm"] = partial(gpu_timings.norm, copy_rate=rate)
     training = {f"fig2b N={n}": partial(gpu_training.throughput, gpu_training.paper_settings(n_passes=n)) for n in (1, 2, 4)}
+    for n in (1, 2, 4):
+        training[f"fig2b N={n}, CUDA graphs"] = partial(gpu_training.steady, gpu_training.paper_settings(n_passes=n))
     training["10 layers of 512, N=2"] = partial(gpu_training.throughput, gpu_training.deep_settings(n_passes=2))
     choices = {case.name: partial(gpu_timings.launch_choices, case) for case in (gpu_timings.SHAPES[0], gpu_timings.SHAPES[3])}
     return {

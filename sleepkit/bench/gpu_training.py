@@ -1,6 +1,7 @@
 """Training on a CUDA device: throughput, memory, and a loss curve held against the CPU's."""
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -10,10 +11,11 @@ from sleepkit.experiments import presets
 from sleepkit.model import ModelConfig
 from sleepkit.sleep import rollout, schedule
 from sleepkit.training import TrainSettings
-from sleepkit.training.loop import build_model
+from sleepkit.training.loop import Trainer, build_model
 from sleepkit.training.optimiser import Optimiser
+from sleepkit.training.prefetch import prefetched
 
-_WARMUPS, _STEPS = 3, 10
+_WARMUPS, _STEPS = 3, 15
 # Rounding moves a loss curve apart step by step; a wrong gradient moves it apart at once.
 _CURVE_STEPS = 20
 
@@ -40,6 +42,36 @@ def throughput(settings: TrainSettings) -> Figures:
     took = sorted(times[_WARMUPS:])[_STEPS // 2]
     n_tokens = settings.batch_size * settings.task.create().seq_len
     return {"tokens_per_s": digits(n_tokens / took), "step_s": digits(took), "last_loss": digits(losses[-1]), **figures}
+
+
+def steady(settings: TrainSettings) -> Figures:
+    """Train as the loop does between two rows, each step one CUDA graph; return tokens a second and the largest memory."""
+    with peak_memory() as figures:
+        took = steady_step_s(settings.replace(cuda_graphs=True))
+    n_tokens = settings.batch_size * settings.task.create().seq_len
+    return {"tokens_per_s": digits(n_tokens / took), "step_s": digits(took), **figures}
+
+
+def steady_step_s(settings: TrainSettings) -> float:
+    """Return the seconds of a step of the loop between two rows, where nothing waits for the device."""
+    settings = settings.replace(log_every=settings.steps)
+    model = build_model(settings)
+    optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=settings.cuda_graphs)
+    trainer = Trainer(settings, Path(), model, optimiser, {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0})
+    began = time.perf_counter()
+    with prefetched(trainer.make_batch, range(_WARMUPS + _STEPS)) as batches:
+        for number, (batch, windows) in enumerate(batches):
+            if number == _WARMUPS:
+                _wait(settings.device)
+                began = time.perf_counter()
+            trainer.one_step(batch, windows)
+    _wait(settings.device)
+    return (time.perf_counter() - began) / _STEPS
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
 
 
 def curve() -> Figures:

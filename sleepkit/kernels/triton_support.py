@@ -11,6 +11,9 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _INTERPRET = "TRITON_INTERPRET"
+TRUST_VARIABLE = "SLEEPKIT_TRITON"
+# Devices, by compute capability, on which ``python -m sleepkit.bench.gpu`` found every kernel right.
+CHECKED: tuple[tuple[int, int], ...] = ()
 
 
 def interpreted() -> bool:
@@ -19,8 +22,26 @@ def interpreted() -> bool:
 
 
 def serves(x: Tensor) -> bool:
-    """Say whether the kernels are there for the device and the dtype of a tensor, interpreter left out."""
+    """Say whether the kernels are chosen, unasked, for the device and the dtype of a tensor."""
     return x.device.type == "cuda" and x.dtype in DTYPES and _ready()
+
+
+def why_not_chosen(device: str = "cuda") -> str | None:
+    """Say why no kernel is chosen on a kind of device unless it is asked for by name; None if they are.
+
+    Releases of Triton have miscompiled kernels like these without a word, so they are trusted where they were checked.
+    """
+    problem = why_unavailable(device)
+    if problem or interpreted() or os.environ.get(TRUST_VARIABLE) == "1":
+        return problem
+    capability = torch.cuda.get_device_capability()
+    if capability in CHECKED:
+        return None
+    found = ".".join(map(str, capability))
+    return (
+        f"the kernels were not yet checked on a device of compute capability {found} (python -m sleepkit.bench.gpu checks them; "
+        f"impl='triton' or {TRUST_VARIABLE}=1 takes them all the same)"
+    )
 
 
 @functools.cache
@@ -38,7 +59,7 @@ def why_unavailable(device: str = "cuda") -> str | None:
 
 
 # The answer cannot change while a graph is traced.
-_ready = torch.compiler.assume_constant_result(lambda: why_unavailable() is None)  # type: ignore[no-untyped-call]
+_ready = torch.compiler.assume_constant_result(lambda: why_not_chosen() is None)  # type: ignore[no-untyped-call]
 
 
 def on_its_device(run: Callable[..., Any]) -> Callable[..., Any]:

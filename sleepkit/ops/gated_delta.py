@@ -111,7 +111,7 @@ def _pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, 
     if impl in ("reference", "chunked"):
         return impl, "asked for by name"
     if impl == "triton" or (impl == "auto" and device == "cuda"):
-        problem = _why_not_triton(device, dtype, fits)
+        problem = _why_not_triton(device, dtype, fits, asked=impl == "triton")
         if impl == "triton" and problem:
             raise ImplUnavailableError(f"impl: 'triton' cannot serve this call: {problem}; use 'auto', 'chunked' or 'reference'")
         if impl == "triton":
@@ -129,12 +129,12 @@ def _pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, 
     return "native", "the C kernel is the fastest on a CPU, and was built for this one"
 
 
-def _why_not_triton(device: str, dtype: torch.dtype, fits: bool) -> str | None:
+def _why_not_triton(device: str, dtype: torch.dtype, fits: bool, *, asked: bool) -> str | None:
     if dtype not in triton_support.DTYPES:
         return "its inputs are fp32, bf16 or fp16, none of them fp64"
     if not fits:
         return f"its heads have at most {triton_delta.LARGEST_DIM} key and value channels"
-    return triton_support.why_unavailable(device)
+    return triton_support.why_unavailable(device) if asked else triton_support.why_not_chosen(device)
 
 
 # The answer cannot change while a graph is traced.

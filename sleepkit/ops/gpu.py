@@ -9,8 +9,9 @@ from sleepkit.errors import require
 from sleepkit.kernels import triton_compile, triton_delta
 from sleepkit.kernels.triton_compile import Usage
 from sleepkit.kernels.triton_delta import Launch, Launches
-from sleepkit.kernels.triton_support import padded
+from sleepkit.kernels.triton_support import TRUST_VARIABLE, padded
 
+__all__ = ["CAPABILITIES", "TRUST_VARIABLE", "Usage", "compiled_kernels", "launched"]
 CAPABILITIES = (80, 90)
 
 

@@ -86,7 +86,7 @@ def train(
         resumed = load_newest(target, model, optimiser) or {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0}
         if progress:
             print(describe_split(model))
-        trainer = _Trainer(settings, target, model, optimiser, resumed)
+        trainer = Trainer(settings, target, model, optimiser, resumed)
         try:
             trainer.run(progress=progress, on_row=on_row, should_stop=should_stop)
         finally:
@@ -122,7 +122,7 @@ def passes_range(settings: TrainSettings) -> tuple[int, int]:
     return drawn[0], drawn[-1]
 
 
-class _Trainer:
+class Trainer:
     """The mutable part of a run: where it stands and what it saw."""
 
     def __init__(
@@ -140,6 +140,7 @@ class _Trainer:
         self._make_step = GraphedSteps(self._whole_step, CudaRecorder()) if settings.cuda_graphs else self._whole_step
 
     def run(self, *, progress: bool, on_row: Callable[[int, Row], None] | None, should_stop: Callable[[], bool] | None) -> None:
+        """Make all steps that are left; see ``train``."""
         from tqdm.auto import tqdm
 
         settings = self.settings
@@ -154,9 +155,9 @@ class _Trainer:
             dynamic_ncols=True,
         )
         try:
-            with prefetched(self._make_batch, range(self.step, settings.steps)) as batches:
+            with prefetched(self.make_batch, range(self.step, settings.steps)) as batches:
                 for batch, windows in batches:
-                    row = self._one_step(batch, windows)
+                    row = self.one_step(batch, windows)
                     bar.update()
                     if row is not None:
                         bar.set_postfix_str(
@@ -175,7 +176,8 @@ class _Trainer:
         finally:
             bar.close()
 
-    def _make_batch(self, step: int) -> tuple[Batch, list[Window]]:
+    def make_batch(self, step: int) -> tuple[Batch, list[Window]]:
+        """Return the batch of a step, on the device, and its windows."""
         settings = self.settings
         batch = settings.task_at(step).batch("train", step, settings.batch_size)
         return batch.to(settings.device), schedule(batch, settings.sleep.window_len)
@@ -207,7 +209,7 @@ class _Trainer:
             print("compiling the blocks ... ", end="", flush=True)
         self.model.compile_blocks()
         for n_passes in sorted(set(passes_range(self.settings))):
-            _, loss = self._rollout(*self._make_batch(self.step), n_passes)
+            _, loss = self._rollout(*self.make_batch(self.step), n_passes)
             loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.clear()
         self._row_began = time.perf_counter()
@@ -215,7 +217,8 @@ class _Trainer:
         if progress:
             print(f"{self._row_began - began:.1f} s")
 
-    def _one_step(self, batch: Batch, windows: list[Window]) -> Row | None:
+    def one_step(self, batch: Batch, windows: list[Window]) -> Row | None:
+        """Make a step; return its row of the history if it has one."""
         n_passes = passes_at(self.settings, self.step)
         self.optimiser.set_rates(self.step)
         self._updating = self.settings.cuda_graphs  # nobody knows how far a launched graph has come

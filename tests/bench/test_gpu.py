@@ -61,6 +61,11 @@ def test_its_training_loop_makes_the_losses_of_the_real_one(tmp_path: Path) -> N
     assert losses == rows
 
 
+def test_steps_as_the_loop_makes_them_are_timed() -> None:
+    settings = presets.get("rule110-explorer").replace(batch_size=4, n_passes_weights=None, curriculum=())
+    assert 0 < gpu_training.steady_step_s(settings) < 10
+
+
 def test_the_deep_model_fits_its_task() -> None:
     settings = gpu_training.deep_settings(n_passes=2)
     assert settings.model.layer_kinds.count("gdn") == 5

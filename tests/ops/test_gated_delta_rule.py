@@ -426,3 +426,18 @@ def test_autocast_around_the_call_changes_no_bit(impl: Impl) -> None:
     assert_same_bits(actual.out, expected.out)
     for name in NAMES:
         assert_same_bits(gradients[name], expected_gradients[name], what=name)
+
+
+def test_kernels_that_were_never_checked_on_a_device_are_taken_only_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_support, "why_unavailable", lambda device="cuda": None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 9))
+    monkeypatch.delenv(triton_support.TRUST_VARIABLE, raising=False)
+    explained = ops.explain(device="cuda")
+    assert explained.startswith("chunked: ")
+    assert "not yet checked on a device of compute capability 9.9" in explained
+    assert ops.explain("triton", device="cuda") == "triton: asked for by name"
+    monkeypatch.setenv(triton_support.TRUST_VARIABLE, "1")
+    assert ops.explain(device="cuda").startswith("triton: ")
+    monkeypatch.delenv(triton_support.TRUST_VARIABLE)
+    monkeypatch.setattr(triton_support, "CHECKED", ((9, 9),))
+    assert ops.explain(device="cuda").startswith("triton: ")

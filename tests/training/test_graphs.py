@@ -9,7 +9,7 @@ import torch
 from sleepkit.errors import InvalidInputError
 from sleepkit.training import Optimiser, build_model, train
 from sleepkit.training.graphs import GraphedSteps, Outcome
-from sleepkit.training.loop import _Trainer, passes_at
+from sleepkit.training.loop import Trainer, passes_at
 from tests.support.compare import assert_same_bits
 from tests.support.runs import tiny_settings
 
@@ -37,11 +37,11 @@ class Again:
         return launch, kept
 
 
-def trainer(folder: Path, *, captured: bool) -> _Trainer:
+def trainer(folder: Path, *, captured: bool) -> Trainer:
     settings = tiny_settings()
     model = build_model(settings)
     optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=captured)
-    return _Trainer(settings, folder, model, optimiser, {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0})
+    return Trainer(settings, folder, model, optimiser, {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0})
 
 
 def test_launched_steps_are_those_of_the_loop_and_each_n_is_captured_once(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_launched_steps_are_those_of_the_loop_and_each_n_is_captured_once(tmp_pa
     straight, launched = trainer(tmp_path / "a", captured=False), trainer(tmp_path / "b", captured=False)
     steps = GraphedSteps(launched._whole_step, again)
     for step in range(settings.steps):
-        batch, windows = straight._make_batch(step)
+        batch, windows = straight.make_batch(step)
         n_passes = passes_at(settings, step)
         outcomes = []
         for one, make in ((straight, straight._whole_step), (launched, steps)):
