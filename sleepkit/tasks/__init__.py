@@ -1,9 +1,13 @@
 """Task generators and their oracles. A task is data: it cannot see a model."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sleepkit.errors import require
+from sleepkit.settings import Settings
 from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, Task
+from sleepkit.tasks.depo import Depo
+from sleepkit.tasks.depo_config import DepoConfig
 from sleepkit.tasks.rule110 import Rule110, Rule110Config
 
 __all__ = [
@@ -13,6 +17,8 @@ __all__ = [
     "PAD",
     "QUERY",
     "Batch",
+    "Depo",
+    "DepoConfig",
     "Floor",
     "Rule110",
     "Rule110Config",
@@ -22,7 +28,10 @@ __all__ = [
     "names",
 ]
 
-_REGISTRY = {"rule110": (Rule110Config, Rule110)}
+_REGISTRY: dict[str, tuple[type[Settings], Callable[[Any], Task]]] = {
+    "depo": (DepoConfig, Depo),
+    "rule110": (Rule110Config, Rule110),
+}
 
 
 def names() -> list[str]:
