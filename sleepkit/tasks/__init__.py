@@ -1,5 +1,6 @@
 """Task generators and their oracles. A task is data: it cannot see a model."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "Split",
     "Task",
     "create",
+    "describe",
     "names",
 ]
 
@@ -37,6 +39,15 @@ _REGISTRY: dict[str, tuple[type[Settings], Callable[[Any], Task]]] = {
 def names() -> list[str]:
     """Return the names ``create`` knows."""
     return sorted(_REGISTRY)
+
+
+def describe(name: str) -> str:
+    """Return the first line of a task's description.
+
+    Raises:
+        InvalidInputError: for an unknown name.
+    """
+    return (inspect.getdoc(type(create(name))) or "").partition("\n")[0]
 
 
 def create(name: str, **options: Any) -> Task:
