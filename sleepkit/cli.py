@@ -84,10 +84,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--quiet", action="store_true", help="no progress bars")
 
+    _add_tasks(commands)
     _add(commands, "presets", _presets, "list the presets")
     _add(commands, "zoo", _zoo, "list the bundled models")
     _add(commands, "doctor", _doctor, "say what this installation can do")
     return parser
+
+
+def _add_tasks(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "look at the tasks, check them and measure their generators"
+    actions = commands.add_parser("tasks", help=text, description=text[0].upper() + text[1:] + ".").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    _add(actions, "list", _tasks_list, "list the tasks")
+    show = _add(actions, "show", _tasks_show, "settings, sizes and floors of a task")
+    sample = _add(actions, "sample", _tasks_sample, "print examples")
+    audit = _add(
+        actions, "audit", _tasks_audit, "check examples against the oracle and the promises of a batch; exit 1 if one fails"
+    )
+    bench = _add(actions, "bench", _tasks_bench, "tokens a second that one core generates")
+    for parser in (show, sample, audit, bench):
+        parser.add_argument("task", help="name of a task; 'sleepkit tasks list' lists them")
+        parser.add_argument(
+            "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set n_nodes=8"
+        )
+    sample.add_argument("--split", default="test", help="train, validation or test")
+    sample.add_argument("--index", type=int, default=0, help="the first example")
+    sample.add_argument("--n-examples", type=int, default=1)
+    audit.add_argument("--n-examples", type=int, default=1000, help="examples of each split")
+    bench.add_argument("--batch-size", type=int, default=512)
 
 
 def _add(
@@ -218,6 +243,59 @@ def _bench(options: argparse.Namespace) -> int:
     output = Path(options.output or f"benchmarks/{name}.json")
     report = run_suite(name, output, overrides=overrides, progress=not options.quiet)
     print(json.dumps(report["results"], indent=2))
+    return 0
+
+
+def _task(options: argparse.Namespace) -> "Task":
+    from sleepkit import tasks
+    from sleepkit.settings import parse_override
+
+    return tasks.create(options.task, **dict(map(parse_override, options.overrides)))
+
+
+def _tasks_list(_options: argparse.Namespace) -> int:
+    from sleepkit import tasks
+
+    for name in tasks.names():
+        print(f"{name:<20} {tasks.describe(name)}")
+    return 0
+
+
+def _tasks_show(options: argparse.Namespace) -> int:
+    task = _task(options)
+    print(task.config.to_json())
+    print(f"vocabulary {len(task.vocab)} tokens, seq_len {task.seq_len}, window_len {task.window_len}, version {task.version}")
+    for split in ("train", "test"):
+        floor = task.floor(split)
+        print(f"floors of {split} ({floor.source}): depth, chance, best constant answer")
+        for depth, chance, constant in zip(floor.depth, floor.chance, floor.constant, strict=True):
+            print(f"{depth:>8} {chance:>8.4f} {constant:>8.4f}")
+    return 0
+
+
+def _tasks_sample(options: argparse.Namespace) -> int:
+    require(options.n_examples >= 1, "--n-examples", "must be 1 or more", options.n_examples)
+    task = _task(options)
+    for index in range(options.index, options.index + options.n_examples):
+        print(f"{options.split}[{index}]")
+        print(task.render(task.batch(options.split, index, 1), 0))
+    return 0
+
+
+def _tasks_audit(options: argparse.Namespace) -> int:
+    from sleepkit.tasks.audit import audit, table
+
+    findings = audit(_task(options), n_examples=options.n_examples)
+    print(table(findings))
+    return 1 if any(finding.n_failed for finding in findings) else 0
+
+
+def _tasks_bench(options: argparse.Namespace) -> int:
+    from sleepkit.bench.generation import rate
+
+    require(options.batch_size >= 1, "--batch-size", "must be 1 or more", options.batch_size)
+    figures = rate(_task(options), max(1, 16384 // options.batch_size), options.batch_size, 5)
+    print(f"{figures['Mtokens_per_s']} million tokens a second ({figures['lowest']} to {figures['highest']})")
     return 0
 
 

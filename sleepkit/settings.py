@@ -80,9 +80,8 @@ class Settings:
         """
         result = self
         for override in overrides:
-            path, separator, text = override.partition("=")
-            require(bool(separator and path), "override", "must look like name.name=value", override)
-            result = _set_path(result, path.split("."), _parse(text), override)
+            path, value = parse_override(override)
+            result = _set_path(result, path.split("."), value, override)
         return result
 
 
@@ -190,6 +189,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Split ``"name=value"`` at its first "="; the value is JSON or a bare string.
+
+    Raises:
+        InvalidInputError: if the name or the "=" is missing.
+    """
+    path, separator, text = override.partition("=")
+    require(bool(separator and path), "override", "must look like name.name=value", override)
+    return path, _parse(text)
 
 
 def _parse(text: str) -> Any:

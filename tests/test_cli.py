@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepkit import results, zoo
+from sleepkit import results, tasks, zoo
 from sleepkit.cli import main
 from sleepkit.experiments import presets
 
@@ -34,6 +34,14 @@ def tiny_run(folder: Path, *more: str) -> list[str]:
         (["evaluate", "rule110-explorer", "--n-passes=0"], "n_passes: must be an integer >= 1, got 0"),
         (["evaluate", "rule110-explorer", "--window-len=2"], "window_len: must hold the label block of 4 tokens, got 2"),
         (["trace", "rule110-explorer", "--index=-1"], "index: must be an integer >= 0, got -1"),
+        (["tasks", "show", "chess"], "task name: must be one of depo, rule110, got 'chess'"),
+        (["tasks", "show", "depo", "--set", "n_nodes=8"], "n_queries: must be between 1 and n_nodes=8, got 10"),
+        (["tasks", "audit", "depo", "--set", "hops=3"], "DepoConfig.hops: unknown setting"),
+        (["tasks", "audit", "depo", "--n-examples=0"], "n_examples: must be an integer >= 1, got 0"),
+        (["tasks", "sample", "depo", "--set", "n_nodes"], "override: must look like name.name=value, got 'n_nodes'"),
+        (["tasks", "sample", "depo", "--split=dev"], "split: must be one of 'train', 'validation', 'test', got 'dev'"),
+        (["tasks", "sample", "depo", "--n-examples=0"], "--n-examples: must be 1 or more, got 0"),
+        (["tasks", "bench", "depo", "--batch-size=0"], "--batch-size: must be 1 or more, got 0"),
         (["notebook", "nobody"], "nobody"),
         (["notebook", "00_quickstart", "-p", "n_passes", "2", "-p", "n_passes", "3"], "-p n_passes: must be given once, got 2"),
     ],
@@ -62,6 +70,42 @@ def test_presets_and_models_are_listed_with_a_sentence(capsys: pytest.CaptureFix
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [*presets.names(), *zoo.names()]
     assert all(len(line.split()) > 1 for line in lines)
+
+
+SMALL_DEPO = ["depo", "--set", "n_nodes=8", "--set", "n_queries=4", "--set", "names=single", "--set", "n_symbols=12"]
+
+
+def test_tasks_are_listed_shown_and_sampled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["depo", "rule110"]
+    assert main(["tasks", "show", *SMALL_DEPO]) == 0
+    shown = capsys.readouterr().out
+    assert '"n_nodes": 8' in shown
+    assert "vocabulary 30 tokens, seq_len 32, window_len 75" in shown
+    assert "floors of test (exact)" in shown
+    assert "       1   0.1250   0.0833" in shown
+    assert main(["tasks", "sample", *SMALL_DEPO, "--index=3", "--n-examples=2"]) == 0
+    sampled = capsys.readouterr().out
+    assert "test[3]\ncycle of 8: " in sampled
+    assert "test[4]\ncycle of 8: " in sampled
+
+
+@pytest.mark.parametrize("task", [["rule110"], SMALL_DEPO])
+def test_an_audit_of_a_sound_task_passes(task: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "audit", *task, "--n-examples=50"]) == 0
+    assert "FAIL" not in capsys.readouterr().out
+
+
+def test_an_audit_of_a_task_that_lies_exits_1(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = tasks.Rule110.solve
+    monkeypatch.setattr(tasks.Rule110, "solve", lambda task, tokens: 1 - honest(task, tokens))
+    assert main(["tasks", "audit", "rule110", "--n-examples=5"]) == 1
+    assert "FAIL the oracle finds every answer" in capsys.readouterr().out
+
+
+def test_the_speed_of_a_generator_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "bench", *SMALL_DEPO]) == 0
+    assert re.fullmatch(r"[\d.]+ million tokens a second \([\d.]+ to [\d.]+\)\n", capsys.readouterr().out)
 
 
 def test_the_doctor_finds_every_needed_part(capsys: pytest.CaptureFixture[str]) -> None:

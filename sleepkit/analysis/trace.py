@@ -152,22 +152,22 @@ def _answers(task: Task, batch: Batch, logits_TW: torch.Tensor) -> xr.Dataset:
     p_target = probability.gather(1, targets[asked][:, None])[:, 0]
     belongs = answer_id[asked]
     beyond = range(len(task.vocab), logits_TW.shape[1])  # a model may know more tokens than its task
-    vocab, n_answers = [*task.vocab, *(f"[{token}]" for token in beyond)], batch.n_answers
+    vocab, numbers = [*task.vocab, *(f"[{token}]" for token in beyond)], batch.asked[0].nonzero()[:, 0].tolist()
 
     def text(ids: torch.Tensor, answer: int) -> str:
         return " ".join(vocab[int(token)] for token in ids[belongs == answer])
 
-    truth = [text(targets[asked], answer) for answer in range(n_answers)]
-    predicted = [text(best, answer) for answer in range(n_answers)]
-    first = [int((belongs == answer).int().argmax()) for answer in range(n_answers)]
+    truth = [text(targets[asked], answer) for answer in numbers]
+    predicted = [text(best, answer) for answer in numbers]
+    first = [int((belongs == answer).int().argmax()) for answer in numbers]
     choices = np.array(vocab, dtype=str)
     return xr.Dataset(
         {
-            "depth": ("answer", batch.coords["depth"][0].numpy().copy()),
+            "depth": ("answer", batch.coords["depth"][0, numbers].numpy()),
             "truth": ("answer", np.array(truth, dtype=str)),
             "predicted": ("answer", np.array(predicted, dtype=str)),
             "right": ("answer", np.array([int(a == b) for a, b in zip(truth, predicted, strict=True)])),
-            "p_true": ("answer", [float(p_target[belongs == answer].prod()) for answer in range(n_answers)]),
+            "p_true": ("answer", [float(p_target[belongs == answer].prod()) for answer in numbers]),
             "probability": (("answer", "choice"), probability[first].numpy()),
         },
         coords={"choice": choices},

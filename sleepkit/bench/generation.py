@@ -15,10 +15,11 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 
 def measure(*, n_batches: int = 40, size: int = 4096, repeats: int = 5) -> dict[str, Any]:
     """Return million tokens a second per configuration: median, lowest and highest of the repeats."""
-    return {name: _rate(tasks.create("rule110", **options), n_batches, size, repeats) for name, options in _CONFIGS.items()}
+    return {name: rate(tasks.create("rule110", **options), n_batches, size, repeats) for name, options in _CONFIGS.items()}
 
 
-def _rate(task: tasks.Task, n_batches: int, size: int, repeats: int) -> dict[str, float]:
+def rate(task: tasks.Task, n_batches: int, size: int, repeats: int) -> dict[str, float]:
+    """Return million tokens of training batches a second of processor time: median, lowest and highest of the repeats."""
     rates = []
     for repeat in range(repeats + 1):
         began = time.process_time()

@@ -93,6 +93,60 @@ def fig2a(*, rollout_depth: int = 8, n_passes: int = 1, seed: int = 0) -> TrainS
     return _rule110_paper("fig2a", rollout_depth=rollout_depth, n_passes=n_passes, seed=seed, steps=782)
 
 
+@preset
+def fig3(*, n_passes: int = 1, seed: int = 0) -> TrainSettings:
+    """Figure 3 of Lee et al. 2026 at paper size: Depo, 75 nodes, up to 16 hops, 100,000 steps, fixed N.
+
+    Ten layers that alternate attention and Gated DeltaNet. The paper's are in the style of Jet-Nemotron: its Jet layers, with a
+    dynamic short convolution, are not there yet. Evaluation asks 1, 2, 4, 8 and 16 hops.
+    """
+    return TrainSettings(
+        name="fig3",
+        task=TaskSettings(name="depo"),
+        model=ModelConfig(vocab_size=118, width=512, layers=" ".join(["attn gdn"] * 5), n_heads=8),
+        sleep=SleepConfig(n_passes=n_passes, window_len=75),
+        optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=5e-5, warmup_steps=100, decay_share=0.2),
+        steps=100_000,
+        batch_size=128,
+        seed=seed,
+        log_every=10,
+        checkpoint_every=500,
+    )
+
+
+@preset
+def depo_explorer(*, steps: int = 2400, seed: int = 0, n_threads: int = 1) -> TrainSettings:
+    """Figure 3 on a laptop: Depo with a cycle of 8 in one window, 1 to 4 hops, N drawn from 1..4 at every step.
+
+    Names are single letters of 12. Hops are learnt in order, each after a plateau.
+    """
+    options = {
+        "names": "single",
+        "n_symbols": 12,
+        "n_nodes": 8,
+        "n_nodes_law": "fixed",
+        "n_hops": 4,
+        "test_hops": [1, 2, 3, 4],
+        "n_queries": 8,
+        "window_len": 32,
+        "ask_mark": False,
+    }
+    return TrainSettings(
+        name="depo-explorer",
+        task=TaskSettings(name="depo", options=options),
+        model=ModelConfig(vocab_size=18, width=64, layers="attn gdn", n_heads=4),
+        sleep=SleepConfig(n_passes=4, window_len=32),
+        n_passes_weights=(0.25, 0.25, 0.25, 0.25),
+        optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=1e-3, warmup_steps=50, decay_share=0.2),
+        steps=steps,
+        batch_size=256,
+        seed=seed,
+        log_every=20,
+        checkpoint_every=100,
+        n_threads=n_threads,
+    )
+
+
 def _rule110_paper(name: str, *, rollout_depth: int, n_passes: int, seed: int, steps: int) -> TrainSettings:
     options = {"width": 24, "n_strings": 4, "rollout_depth": rollout_depth}
     return TrainSettings(

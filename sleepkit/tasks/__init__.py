@@ -1,9 +1,14 @@
 """Task generators and their oracles. A task is data: it cannot see a model."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from sleepkit.errors import require
+from sleepkit.settings import Settings
 from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, Task
+from sleepkit.tasks.depo import Depo
+from sleepkit.tasks.depo_config import DepoConfig
 from sleepkit.tasks.rule110 import Rule110, Rule110Config
 
 __all__ = [
@@ -13,21 +18,36 @@ __all__ = [
     "PAD",
     "QUERY",
     "Batch",
+    "Depo",
+    "DepoConfig",
     "Floor",
     "Rule110",
     "Rule110Config",
     "Split",
     "Task",
     "create",
+    "describe",
     "names",
 ]
 
-_REGISTRY = {"rule110": (Rule110Config, Rule110)}
+_REGISTRY: dict[str, tuple[type[Settings], Callable[[Any], Task]]] = {
+    "depo": (DepoConfig, Depo),
+    "rule110": (Rule110Config, Rule110),
+}
 
 
 def names() -> list[str]:
     """Return the names ``create`` knows."""
     return sorted(_REGISTRY)
+
+
+def describe(name: str) -> str:
+    """Return the first line of a task's description.
+
+    Raises:
+        InvalidInputError: for an unknown name.
+    """
+    return (inspect.getdoc(type(create(name))) or "").partition("\n")[0]
 
 
 def create(name: str, **options: Any) -> Task:

@@ -29,7 +29,7 @@ class Batch:
             The shift is done already: no further shift is needed or allowed.
         segment: [B, T] int64, 0 pad, 1 context, 2 query, 3 answer.
         answer_id: [B, T] int64, index in [0, A) of the answer a target belongs to, -1 for none.
-        coords: one [B, A] tensor per name; ``depth`` (reasoning depth, steps) is always there.
+        coords: one [B, A] tensor per name; ``depth`` (reasoning depth, steps) is always there. 0 for answers that are not asked.
     """
 
     tokens: Tensor
@@ -47,6 +47,12 @@ class Batch:
     def n_answers(self) -> int:
         """Number of answers A in each example."""
         return self.coords["depth"].shape[1]
+
+    @property
+    def asked(self) -> Tensor:
+        """Which answers are asked, [B, A] bool; an example may have fewer than another."""
+        count = torch.zeros(self.size, self.n_answers, dtype=torch.int64, device=self.answer_id.device)
+        return count.scatter_add(1, self.answer_id.clamp(min=0), (self.answer_id >= 0).long()) > 0
 
     def to(self, device: torch.device | str) -> "Batch":
         """Copy every tensor to a device."""
@@ -86,7 +92,7 @@ class Floor:
         constant: [D] accuracy of the best constant answer, one answer.
         exact_chance: [D] the same guess, all answers of an example right at once.
         exact_constant: [D] the best constant, all answers of an example right at once.
-        source: how it was obtained ("enumerated" or "sampled").
+        source: how it was obtained ("enumerated", "exact" from the laws of the draw, or "sampled").
     """
 
     depth: np.ndarray
@@ -128,7 +134,7 @@ class Task(Protocol):
         ...
 
     def solve(self, tokens: Tensor) -> Tensor:
-        """Answer from the tokens alone: [B, T] -> [B, A] token ids."""
+        """Answer from the tokens alone: [B, T] -> token ids [B, A], or [B, A, tokens] with -100 beyond the end of an answer."""
         ...
 
     def floor(self, split: Split | None = None) -> Floor:

@@ -81,12 +81,13 @@ def evaluate(
     with tqdm(total=total, disable=not progress, unit="batch", desc="evaluate") as bar:
         for index in range(n_batches):
             batch = task.batch(split, index, batch_size).rows(0, min(batch_size, n_examples - index * batch_size))
-            column = np.searchsorted(depths, batch.coords["depth"].numpy()).ravel()
+            asked = batch.asked.numpy()
+            column = np.searchsorted(depths, batch.coords["depth"].numpy()[asked])
             for row, sleep in enumerate(sleeps):
                 with torch.no_grad():
                     right = correct_answers(batch, rollout(model, batch.to(device), sleep)).cpu().numpy()
                 n_total[row] += np.bincount(column, minlength=len(depths))
-                n_correct[row] += np.bincount(column[right.ravel()], minlength=len(depths))
+                n_correct[row] += np.bincount(column[right[asked]], minlength=len(depths))
                 n_exact[row] += int(right.all(axis=1).sum())
                 bar.update()
                 if on_batch is not None:

@@ -143,3 +143,33 @@ def test_the_wilson_interval_holds_the_shares_that_a_score_test_does_not_reject(
 def test_the_wilson_interval_of_nothing_is_unknown() -> None:
     low, high = wilson_interval(np.array([0]), np.array([0]))
     assert np.isnan([low[0], high[0]]).all()
+
+
+def test_answers_that_a_small_cycle_does_not_ask_are_not_counted() -> None:
+    options = {"names": "single", "n_symbols": 12, "n_nodes": 8, "n_nodes_law": "uniform", "n_hops": 4, "n_queries": 8}
+    depo = tasks.create("depo", **options)
+    model = small_model(dtype=torch.float32, layers="attn gdn", vocab_size=len(depo.vocab))
+    batch = depo.batch("train", 0, 40)
+    assert not bool(batch.asked.all())
+    data = evaluate(model, depo, n_passes=[1, 2], n_examples=40, batch_size=40, split="train")
+    asked = np.bincount(batch.coords["depth"][batch.asked].numpy(), minlength=5)[1:]
+    assert data.n_total.sel(n_passes=1).values.tolist() == asked.tolist()
+    right = correct_answers(batch, rollout(model, batch, SleepConfig(n_passes=2, window_len=depo.window_len)))
+    assert int(data.n_correct.sel(n_passes=2).sum()) == int((right & batch.asked).sum())
+
+
+def test_only_the_name_counts_for_an_answer_and_the_whole_name() -> None:
+    """A model that is right but for [ANS] has every answer; one wrong token of two loses the answer."""
+    depo = tasks.create("depo", n_nodes=6, n_symbols=5, n_queries=2)
+    batch = depo.batch("test", 0, 10)
+    model = small_model(dtype=torch.float32, layers="attn gdn", vocab_size=len(depo.vocab))
+    result = rollout(model, batch, SleepConfig(window_len=depo.window_len))
+    window, logits = result.answered[0]
+    perfect = torch.nn.functional.one_hot(batch.targets[:, window.start :].clamp(min=0), logits.shape[2]).float()
+    of_mark = (batch.answer_id < 0)[:, window.start :]
+    perfect[of_mark] = 0.0
+    result.answered[0] = (window, perfect)
+    assert bool(correct_answers(batch, result).all())
+    last = int((batch.answer_id[0, window.start :] == 1).nonzero().max())
+    perfect[:, last] = 0.0
+    assert correct_answers(batch, result).tolist() == [[True, False]] * 10
