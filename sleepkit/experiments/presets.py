@@ -136,7 +136,7 @@ def depo_explorer(*, steps: int = 2400, seed: int = 0, n_threads: int = 1) -> Tr
         task=TaskSettings(name="depo", options=options),
         model=ModelConfig(vocab_size=18, width=64, layers="attn gdn", n_heads=4),
         sleep=SleepConfig(n_passes=4, window_len=32),
-        n_passes_weights=(0.25, 0.25, 0.25, 0.25),
+        n_passes_weights=(0.15, 0.2, 0.3, 0.35),
         optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=1e-3, warmup_steps=50, decay_share=0.2),
         steps=steps,
         batch_size=256,
