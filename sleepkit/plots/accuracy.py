@@ -46,7 +46,8 @@ def accuracy_by_depth(
         require(here[1] in depths, "here", f"must name a depth of {depths}", here)
         _add_marker(figure, measured if measured is not None else dataset, here, colours.accent)
     dress(figure, theme=theme, title=title, height=height)
-    figure.update_xaxes(title_text=label("rollout_depth"), tickmode="array", tickvals=depths)
+    depth = label("n_hops" if dataset.attrs.get("task") == "depo" else "rollout_depth")
+    figure.update_xaxes(title_text=depth, tickmode="array", tickvals=depths)
     figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.02], tickformat=".0%")
     lowest = float(min(dataset.accuracy_low.min(), dataset.floor.min()))
     if lowest < 0.42:

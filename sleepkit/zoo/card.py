@@ -49,7 +49,7 @@ class Card:
         at = data.sel(depth=depth)
         high, low = at.sel(n_passes=n_high), at.sel(n_passes=n_low)
         return (
-            f"With N = {n_high} this model answers depth-{depth} questions about evicted strings right "
+            f"With N = {n_high} this model answers depth-{depth} questions about evicted text right "
             f"{100 * float(high.accuracy):.1f} % of the time ({int(high.n_total):,} answers, 95 % interval "
             f"{100 * float(high.accuracy_low):.1f}-{100 * float(high.accuracy_high):.1f}); with N = {n_low}, "
             f"{100 * float(low.accuracy):.1f} %; the best constant answer, {100 * float(at.floor):.1f} %."
