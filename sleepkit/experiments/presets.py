@@ -115,7 +115,7 @@ def fig3(*, n_passes: int = 1, seed: int = 0) -> TrainSettings:
 
 
 @preset
-def depo_explorer(*, steps: int = 4400, seed: int = 0, n_threads: int = 1) -> TrainSettings:
+def depo_explorer(*, steps: int = 6000, seed: int = 0, n_threads: int = 1) -> TrainSettings:
     """Figure 3 on a laptop: Depo with a cycle of 8 in one window, 1 to 4 hops, N drawn from 1..4 at every step.
 
     Names are single letters of 12. Hops are learnt in order, each after a plateau.
