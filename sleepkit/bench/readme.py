@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sleepkit import zoo
@@ -16,7 +17,7 @@ from sleepkit.files import whole_file
 from sleepkit.notation import markdown_table
 
 ROOT = Path(__file__).resolve().parents[2]
-_MODEL = "rule110-explorer"
+_RULE110, _DEPO = "rule110-explorer", "depo-explorer"
 
 
 def regenerate(text: str) -> str:
@@ -38,18 +39,19 @@ def save_pictures(folder: Path = ROOT / "docs" / "images") -> None:
     """Draw the pictures of the README from the cards."""
     from sleepkit import plots
 
-    card = zoo.load_card(_MODEL)
-    figure = plots.accuracy_by_depth(card.accuracy.sel(n_passes=[1, 2, 3, 4]), title="Rule 110: accuracy by reasoning depth")
-    figure.update_layout(paper_bgcolor="white")
-    figure.write_image(folder / "rule110-accuracy.png", width=760, height=420, scale=1.5)
+    for name, task in ((_RULE110, "Rule 110"), (_DEPO, "Depo")):
+        accuracy = zoo.load_card(name).accuracy.sel(n_passes=[1, 2, 3, 4])
+        figure = plots.accuracy_by_depth(accuracy, title=f"{task}: accuracy by reasoning depth")
+        figure.update_layout(paper_bgcolor="white")
+        figure.write_image(folder / f"{name.partition('-')[0]}-accuracy.png", width=760, height=420, scale=1.5)
 
 
-def _zoo_table() -> str:
-    return zoo.load_card(_MODEL).table()
+def _zoo_table(name: str) -> str:
+    return zoo.load_card(name).table()
 
 
-def _finding() -> str:
-    return zoo.load_card(_MODEL).finding(1, 4)
+def _finding(name: str) -> str:
+    return zoo.load_card(name).finding(1, 4)
 
 
 def performance(folder: Path = ROOT / "benchmarks") -> str:
@@ -68,8 +70,10 @@ def performance(folder: Path = ROOT / "benchmarks") -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "notation": markdown_table,
-    "zoo-table": _zoo_table,
-    "finding": _finding,
+    "zoo-table": partial(_zoo_table, _RULE110),
+    "finding": partial(_finding, _RULE110),
+    "depo-table": partial(_zoo_table, _DEPO),
+    "depo-finding": partial(_finding, _DEPO),
     "performance": performance,
 }
 

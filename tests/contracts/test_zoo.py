@@ -7,9 +7,18 @@ from sleepkit import zoo
 from sleepkit.training import evaluate
 
 
+@pytest.fixture(scope="module", params=zoo.names())
+def card(request: pytest.FixtureRequest) -> zoo.Card:
+    return zoo.load_card(request.param)
+
+
 @pytest.fixture(scope="module")
-def card() -> zoo.Card:
+def rule110() -> zoo.Card:
     return zoo.load_card("rule110-explorer")
+
+
+def test_both_tasks_of_the_pictures_are_there() -> None:
+    assert {"rule110-explorer", "depo-explorer"} <= set(zoo.names())
 
 
 def test_every_cell_counts_at_least_2000_held_out_answers(card: zoo.Card) -> None:
@@ -17,8 +26,8 @@ def test_every_cell_counts_at_least_2000_held_out_answers(card: zoo.Card) -> Non
     assert int(card.accuracy.n_total.min()) >= 2000
 
 
-def test_at_two_depths_where_one_pass_is_near_the_floor_sleep_gains_35_points(card: zoo.Card) -> None:
-    data = card.accuracy
+def test_at_two_depths_where_one_pass_is_near_the_floor_sleep_gains_35_points(rule110: zoo.Card) -> None:
+    data = rule110.accuracy
     vanilla = data.accuracy.sel(n_passes=1)
     near_floor = vanilla - data.floor <= 0.05
     gain = data.accuracy.max("n_passes") - vanilla
