@@ -251,6 +251,15 @@ def test_only_n_1_is_called_no_sleep() -> None:
     assert names == ["N = 1, no sleep"]
 
 
+def test_chance_is_drawn_where_a_guess_beats_the_best_constant() -> None:
+    data = evaluated()
+    data["chance"] = data.floor - 0.01
+    assert "chance" not in [trace.name for trace in plots.accuracy_by_depth(data).data]
+    data["chance"] = data.floor + np.array([0.0, 0.1, 0.0])
+    (line,) = (trace for trace in plots.accuracy_by_depth(data).data if trace.name == "chance")
+    assert list(line.y) == data.chance.values.tolist()
+
+
 @pytest.mark.parametrize("floor", [0.6, 0.3, 0.01])
 def test_no_floor_and_no_line_leaves_the_figure(floor: float) -> None:
     low, high = plots.accuracy_by_depth(evaluated(floor=floor)).layout.yaxis.range

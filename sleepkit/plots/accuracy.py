@@ -78,6 +78,15 @@ def _add_floor(figure: go.Figure, dataset: xr.Dataset, colour: str) -> None:
         fillcolor="rgba(134,142,150,0.12)",
         hovertemplate="depth %{x}: floor %{y:.1%}<extra></extra>",
     )
+    if bool((dataset.chance > dataset.floor).any()):  # where a guess does better than any constant, it is the line to beat
+        figure.add_scatter(
+            x=dataset.depth.values.tolist(),
+            y=dataset.chance.values.tolist(),
+            mode="lines",
+            name="chance",
+            line={"color": colour, "dash": "dash", "width": 1.5},
+            hovertemplate="depth %{x}: chance %{y:.1%}<extra></extra>",
+        )
 
 
 def _add_line(figure: go.Figure, row: xr.Dataset, n_passes: int, colour: str, rank: int) -> None:
