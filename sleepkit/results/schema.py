@@ -16,6 +16,7 @@ DIMENSIONS = {
     "n_passes": "N, passes over a window, reading included (N = 1 reads and never loops)",
     "depth": "reasoning depth, steps",
     "step": "training step",
+    "validation_step": "training step after which held-out examples were counted",
     "window": "window of the sequence",
     "sleep_pass": "pass over a window, counted from 1; 0 is before reading",
     "layer": "layer number",
@@ -28,6 +29,8 @@ DIMENSIONS = {
     "answer": "answer of the example",
 }
 
+_ANY = "..."  # at the front: whatever other dimensions there are
+
 VARIABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "accuracy": {
         "n_correct": ("n_passes", "depth"),
@@ -39,6 +42,24 @@ VARIABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "chance": ("depth",),
         "n_exact": ("n_passes",),
         "n_examples": ("n_passes",),
+    },
+    "cell": {
+        "n_correct": ("n_passes", "depth"),
+        "n_total": ("n_passes", "depth"),
+        "accuracy": ("n_passes", "depth"),
+        "floor": ("depth",),
+        "chance": ("depth",),
+        "loss": ("step",),
+        "elapsed_s": ("step",),
+    },
+    "figure": {
+        "n_correct": (_ANY, "n_passes", "depth"),
+        "n_total": (_ANY, "n_passes", "depth"),
+        "accuracy": (_ANY, "n_passes", "depth"),
+        "floor": ("depth",),
+        "chance": ("depth",),
+        "wall_time_s": (_ANY,),
+        "final_loss": (_ANY,),
     },
     "history": {"loss": ("step",), "accuracy": ("step",), "n_passes_drawn": ("step",), "tokens_per_s": ("step",)},
 }
@@ -73,6 +94,13 @@ def check(dataset: xr.Dataset, kind: str) -> xr.Dataset:
     for name, dims in VARIABLES[kind].items():
         if name not in dataset:
             raise StoreError(f"dataset: must have the variable {name!r} to be of kind {kind!r}, got {sorted(map(str, dataset))}")
-        if dataset[name].dims != dims:
+        if not _fits(tuple(map(str, dataset[name].dims)), dims):
             raise StoreError(f"dataset: {name!r} must have dimensions {dims}, got {dataset[name].dims}")
     return dataset
+
+
+def _fits(found: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Compare dimensions; after "..." the wanted ones have to come last."""
+    if wanted[0] != _ANY:
+        return found == wanted
+    return found[len(found) - len(wanted) + 1 :] == wanted[1:]

@@ -74,7 +74,8 @@ def load_newest(folder: Path, model: nn.Module, optimiser: Optimiser) -> dict[st
     try:
         progress: dict[str, Any] = json.loads((newest / "progress.json").read_text())
         known = {name: progress[name] for name in ("optimiser", "rows", "elapsed_s")}
-        progress = {"step": int(progress["step"]), **known, "compile_s": float(progress.get("compile_s", 0.0))}
+        later = {"compile_s": float(progress.get("compile_s", 0.0)), "validations": list(progress.get("validations", []))}
+        progress = {"step": int(progress["step"]), **known, **later}
         tensors = load_file(newest / "optimiser.safetensors")
         if sorted(tensors) != progress["optimiser"]:
             raise KeyError("optimiser.safetensors holds other tensors than were saved")

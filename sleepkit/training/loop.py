@@ -21,12 +21,17 @@ from sleepkit.seeds import stream, torch_seed, weighted_choice
 from sleepkit.sleep import RolloutResult, Window, correct_answers, rollout, schedule
 from sleepkit.tasks import Batch
 from sleepkit.training.checkpoint import claim_folder, load_newest, save_checkpoint
+from sleepkit.training.evaluate import evaluate, wilson_interval
 from sleepkit.training.graphs import CudaRecorder, GraphedSteps, Outcome
 from sleepkit.training.optimiser import Optimiser, describe_split
 from sleepkit.training.prefetch import prefetched
 from sleepkit.training.settings import TrainSettings
 
 Row = dict[str, float]
+Validation = dict[str, Any]
+
+
+_NOTHING_YET: dict[str, Any] = {"step": 0, "rows": (), "elapsed_s": 0.0, "compile_s": 0.0, "validations": ()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +41,9 @@ class Run:
     Attributes:
         model: the trained model.
         history: Dataset over ``step``: loss (nats), accuracy and gradient norm of that step, n_passes_drawn, tokens/s since the
-            row before, elapsed seconds; with ``compile`` the attribute ``compile_s``, seconds spent on compiling.
+            row before, elapsed seconds; with ``compile`` the attribute ``compile_s``, seconds spent on compiling. With
+            ``validate_every`` also over ``validation_step`` and ``depth``: n_correct, n_total, validation_accuracy with its 95 %
+            interval, floor and chance by depth.
         folder: where it lies.
         settings: what it was made with.
     """
@@ -83,7 +90,7 @@ def train(
     with _threads(settings.n_threads):
         model = build_model(settings)
         optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=settings.cuda_graphs)
-        resumed = load_newest(target, model, optimiser) or {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0}
+        resumed = load_newest(target, model, optimiser) or dict(_NOTHING_YET)
         if progress:
             print(describe_split(model))
         trainer = Trainer(settings, target, model, optimiser, resumed)
@@ -91,7 +98,7 @@ def train(
             trainer.run(progress=progress, on_row=on_row, should_stop=should_stop)
         finally:
             model.uncompile_blocks()
-    history = _history(settings, trainer.rows, trainer.compile_s)
+    history = _history(settings, trainer.rows, trainer.validations, trainer.compile_s)
     model.save(target / "model")
     save_dataset(history, target / "history.nc")
     return Run(model, history, target, settings)
@@ -130,7 +137,8 @@ class Trainer:
     ) -> None:
         self.settings, self.folder, self.model, self.optimiser = settings, folder, model, optimiser
         self.step: int = resumed["step"]
-        self.rows: list[Row] = resumed["rows"]
+        self.rows: list[Row] = list(resumed["rows"])
+        self.validations: list[Validation] = list(resumed["validations"])
         self.compile_s: float = resumed["compile_s"]
         self._earlier_s: float = resumed["elapsed_s"]
         self._began = self._row_began = time.perf_counter()
@@ -231,7 +239,25 @@ class Trainer:
             row = self._row(batch, result, n_passes)
             self.rows.append(row)
         self._updating = False
+        every = self.settings.validate_every
+        if every and (self.step % every == 0 or self.step == self.settings.steps):
+            self._validate()
         return row
+
+    def _validate(self) -> None:
+        """Count right answers on held-out examples; the time it takes is not the next row's."""
+        began, settings = time.perf_counter(), self.settings
+        counted = evaluate(
+            self.model,
+            settings.task.create(),
+            n_passes=settings.sleep.n_passes,
+            n_examples=settings.validation_examples,
+            window_len=settings.sleep.window_len,
+            split="validation",
+        ).isel(n_passes=0)
+        known = {name: counted[name].values.tolist() for name in ("depth", "n_correct", "n_total", "floor", "chance")}
+        self.validations.append({"step": self.step, **known})
+        self._row_began += time.perf_counter() - began
 
     def _whole_step(self, batch: Batch, windows: list[Window], n_passes: int) -> Outcome:
         result, loss = self._rollout(batch, windows, n_passes)
@@ -273,16 +299,39 @@ class Trainer:
         if self.step > self._saved_step:
             self._refuse_divergence()
             known = {"rows": self.rows, "elapsed_s": self._elapsed(), "compile_s": self.compile_s}
+            known["validations"] = self.validations
             save_checkpoint(self.folder, self.step, self.model, self.optimiser, known)
             self._saved_step = self.step
 
 
-def _history(settings: TrainSettings, rows: list[Row], compile_s: float) -> xr.Dataset:
+def _history(settings: TrainSettings, rows: list[Row], validations: list[Validation], compile_s: float) -> xr.Dataset:
     names = [name for name in rows[0] if name != "step"]
     columns = {name: ("step", np.array([row[name] for row in rows])) for name in names}
     compiled = {"compile_s": compile_s} if settings.compile else {}
     attrs = as_attrs({"settings": settings.to_dict(), "digest": settings.digest(), **compiled, **provenance()})
-    return xr.Dataset(columns, coords={"step": [int(row["step"]) for row in rows]}, attrs=attrs)
+    history = xr.Dataset(columns, coords={"step": [int(row["step"]) for row in rows]}, attrs=attrs)
+    return history.merge(_validated(validations)) if validations else history
+
+
+def _validated(validations: list[Validation]) -> xr.Dataset:
+    """Lay the counts out over validation steps and depths."""
+    n_correct, n_total = (np.array([row[name] for row in validations], dtype=np.int64) for name in ("n_correct", "n_total"))
+    low, high = wilson_interval(n_correct, n_total)
+    with np.errstate(invalid="ignore"):
+        accuracy = n_correct / n_total
+    grid = ("validation_step", "depth")
+    return xr.Dataset(
+        {
+            "n_correct": (grid, n_correct),
+            "n_total": (grid, n_total),
+            "validation_accuracy": (grid, accuracy),
+            "validation_low": (grid, low),
+            "validation_high": (grid, high),
+            "floor": ("depth", validations[0]["floor"]),
+            "chance": ("depth", validations[0]["chance"]),
+        },
+        coords={"validation_step": [row["step"] for row in validations], "depth": validations[0]["depth"]},
+    )
 
 
 @contextlib.contextmanager

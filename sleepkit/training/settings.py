@@ -11,7 +11,16 @@ from sleepkit.model import ModelConfig
 from sleepkit.settings import Settings, settings
 from sleepkit.sleep import Checkpointing, SleepConfig
 
-_LATER = ("checkpointing", "gradient_passes", "gradient_windows", "autocast", "compile", "cuda_graphs")
+_LATER = (
+    "checkpointing",
+    "gradient_passes",
+    "gradient_windows",
+    "autocast",
+    "compile",
+    "cuda_graphs",
+    "validate_every",
+    "validation_examples",
+)
 
 
 @settings
@@ -93,6 +102,8 @@ class TrainSettings(Settings):
         autocast: matrix products in bfloat16; weights, their gradients and updates, fast weights and loss stay float32.
         compile: run the blocks as code made by torch.compile (see ``HybridLM.compile_blocks``).
         cuda_graphs: launch each step as one CUDA graph, captured once for each N and schedule of windows (``training.graphs``).
+        validate_every: steps between counts of right answers by depth on the validation split, at N = sleep.n_passes; 0: never.
+        validation_examples: examples of each count, always the same ones.
     """
 
     name: str
@@ -116,12 +127,14 @@ class TrainSettings(Settings):
     autocast: bool = False
     compile: bool = False
     cuda_graphs: bool = False
+    validate_every: int = 0
+    validation_examples: int = 512
 
     def check(self) -> None:
         """Refuse settings that do not fit together."""
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "validation_examples"):
             require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
-        for name in ("seed", "n_threads"):
+        for name in ("seed", "n_threads", "validate_every"):
             require(getattr(self, name) >= 0, name, "must be 0 or more", getattr(self, name))
         for name in ("gradient_passes", "gradient_windows"):
             value = getattr(self, name)
