@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sleepkit.errors import require
 from sleepkit.model import ModelConfig
 from sleepkit.sleep import SleepConfig
 from sleepkit.training import OptimiserSettings, Stage, TaskSettings, TrainSettings
 
+Size = Literal["smoke", "cpu", "paper"]
 _PRESETS: dict[str, Callable[..., TrainSettings]] = {}
 
 
@@ -37,6 +38,8 @@ def get(name: str, **options: Any) -> TrainSettings:
     known = list(inspect.signature(_PRESETS[name]).parameters)
     for option, value in options.items():
         require(option in known, option, f"is no option of preset {name!r}; known: {', '.join(known) or 'none'}", value)
+    if "size" in options:
+        require(options["size"] in get_args(Size), "size", f"must be one of {', '.join(get_args(Size))}", options["size"])
     return _PRESETS[name](**options)
 
 
@@ -59,10 +62,6 @@ def rule110_explorer(*, steps: int = 6000, seed: int = 0, n_threads: int = 1) ->
     often, later.
     """
     depths = list(range(1, 11))
-
-    def weights(deepest: int) -> dict[str, Any]:
-        return {"depth_weights": [min(1.0, 0.25 + 0.25 * d) if d <= deepest else 0.0 for d in depths]}
-
     starts = {0: 3, 350: 4, 700: 5, 1100: 6, 1700: 7, 2500: 8, 3400: 9, 4400: 10}
     return TrainSettings(
         name="rule110-explorer",
@@ -70,7 +69,7 @@ def rule110_explorer(*, steps: int = 6000, seed: int = 0, n_threads: int = 1) ->
         model=ModelConfig(vocab_size=3 + len(depths), width=64, layers="attn gdn", n_heads=4, mlp_ratio=1.0),
         sleep=SleepConfig(n_passes=4, window_len=17),
         n_passes_weights=(0.15, 0.2, 0.2, 0.3, 0.15),
-        curriculum=tuple(Stage(start_step=start, options=weights(deepest)) for start, deepest in starts.items()),
+        curriculum=tuple(Stage(start_step=start, options=_up_to(deepest, depths)) for start, deepest in starts.items()),
         optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=1e-3, warmup_steps=50, decay_share=0.25),
         steps=steps,
         batch_size=128,
@@ -82,35 +81,80 @@ def rule110_explorer(*, steps: int = 6000, seed: int = 0, n_threads: int = 1) ->
 
 
 @preset
-def fig2b(*, n_passes: int = 1, seed: int = 0) -> TrainSettings:
-    """Figure 2b of Lee et al. 2026 at paper size: Rule 110, t = 32, about 5 billion tokens, fixed N."""
-    return _rule110_paper("fig2b", rollout_depth=32, n_passes=n_passes, seed=seed, steps=97_656)
+def fig2a(*, size: Size = "paper", rollout_depth: int = 8, n_passes: int = 1, seed: int = 0) -> TrainSettings:
+    """Figure 2a of Lee et al. 2026: Rule 110 at one depth t, N = 1, accuracy against tokens.
 
-
-@preset
-def fig2a(*, rollout_depth: int = 8, n_passes: int = 1, seed: int = 0) -> TrainSettings:
-    """Figure 2a of Lee et al. 2026 at paper size: Rule 110 at one depth, 40 million tokens."""
-    return _rule110_paper("fig2a", rollout_depth=rollout_depth, n_passes=n_passes, seed=seed, steps=782)
-
-
-@preset
-def fig3(*, n_passes: int = 1, seed: int = 0) -> TrainSettings:
-    """Figure 3 of Lee et al. 2026 at paper size: Depo, 75 nodes, up to 16 hops, 100,000 steps, fixed N.
-
-    Ten layers that alternate attention and Gated DeltaNet. The paper's are in the style of Jet-Nemotron: its Jet layers, with a
-    dynamic short convolution, are not there yet. Evaluation asks 1, 2, 4, 8 and 16 hops.
+    "paper" is 40 million tokens on the paper's model. "cpu" is 13 million tokens on a ring of 16 and a model of two layers, some
+    four minutes a run on one core. "smoke" only shows that everything runs.
     """
+    options: dict[str, Any] = {"width": 24, "n_strings": 4, "rollout_depth": rollout_depth}
+    if size == "paper":
+        return _rule110_paper("fig2a", options, n_passes=n_passes, seed=seed, steps=782, validate_every=20)
+    return _rule110_small(f"fig2a-{size}", {**options, "width": 16}, size=size, n_passes=n_passes, seed=seed, mlp_ratio=4.0)
+
+
+@preset
+def fig2b(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSettings:
+    """Figure 2b of Lee et al. 2026: Rule 110, fixed N, the same tokens in the same order for every N.
+
+    "paper" asks t = 32 alone and takes about 5 billion tokens. On a laptop a single deep t does not leave the floor, so "cpu" asks
+    t = 1..8 of one model, shallow steps first, over 15 million tokens; accuracy by t then shows how deep each N reaches. "smoke"
+    only shows that everything runs.
+    """
+    if size == "paper":
+        options: dict[str, Any] = {"width": 24, "n_strings": 4, "rollout_depth": 32}
+        return _rule110_paper("fig2b", options, n_passes=n_passes, seed=seed, steps=97_656, validate_every=500)
+    depths = list(range(1, 9))
+    options = {"width": 16, "n_strings": 4, "rollout_depth": depths}
+    made = _rule110_small(f"fig2b-{size}", options, size=size, n_passes=n_passes, seed=seed, mlp_ratio=1.0, steps=1600)
+    starts = {0: 3, 250: 4, 500: 5, 750: 6, 1000: 7, 1250: 8} if size == "cpu" else {0: 3, 5: 8}
+    return made.replace(curriculum=tuple(Stage(start_step=start, options=_up_to(d, depths)) for start, d in starts.items()))
+
+
+@preset
+def fig3(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSettings:
+    """Figure 3 of Lee et al. 2026: Depo, fixed N, loss and accuracy by the number of hops.
+
+    "paper" has 75 nodes in four windows, up to 16 hops and 100,000 steps; ten layers that alternate attention and Gated DeltaNet.
+    The paper's are in the style of Jet-Nemotron: its Jet layers, with a dynamic short convolution, are not there yet. Evaluation
+    asks 1, 2, 4, 8 and 16 hops. "cpu" has a cycle of 12 in one window, 1 to 8 hops (those up to 4 asked four times as often) and
+    4,000 steps. "smoke" only shows that everything runs.
+    """
+    if size == "paper":
+        return TrainSettings(
+            name="fig3",
+            task=TaskSettings(name="depo"),
+            model=ModelConfig(vocab_size=118, width=512, layers=" ".join(["attn gdn"] * 5), n_heads=8),
+            sleep=SleepConfig(n_passes=n_passes, window_len=75),
+            optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=5e-5, warmup_steps=100, decay_share=0.2),
+            steps=100_000,
+            batch_size=128,
+            seed=seed,
+            log_every=10,
+            checkpoint_every=500,
+            validate_every=1000,
+        )
+    options = {
+        "names": "single",
+        "n_symbols": 16,
+        "n_nodes": 12,
+        "n_nodes_law": "fixed",
+        "n_hops": 8,
+        "hop_weights": [4, 4, 4, 4, 1, 1, 1, 1],
+        "test_hops": list(range(1, 9)),
+        "n_queries": 6,
+        "window_len": 24,
+        "ask_mark": False,
+    }
     return TrainSettings(
-        name="fig3",
-        task=TaskSettings(name="depo"),
-        model=ModelConfig(vocab_size=118, width=512, layers=" ".join(["attn gdn"] * 5), n_heads=8),
-        sleep=SleepConfig(n_passes=n_passes, window_len=75),
-        optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=5e-5, warmup_steps=100, decay_share=0.2),
-        steps=100_000,
-        batch_size=128,
+        name=f"fig3-{size}",
+        task=TaskSettings(name="depo", options=options),
+        model=ModelConfig(vocab_size=26, width=64, layers="attn gdn", n_heads=4),
+        sleep=SleepConfig(n_passes=n_passes, window_len=24),
+        optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=1e-3, warmup_steps=50, decay_share=0.2),
+        batch_size=256 if size == "cpu" else 16,
         seed=seed,
-        log_every=10,
-        checkpoint_every=500,
+        **_length(size, 4000),
     )
 
 
@@ -147,8 +191,9 @@ def depo_explorer(*, steps: int = 6000, seed: int = 0, n_threads: int = 1) -> Tr
     )
 
 
-def _rule110_paper(name: str, *, rollout_depth: int, n_passes: int, seed: int, steps: int) -> TrainSettings:
-    options = {"width": 24, "n_strings": 4, "rollout_depth": rollout_depth}
+def _rule110_paper(
+    name: str, options: dict[str, Any], *, n_passes: int, seed: int, steps: int, validate_every: int
+) -> TrainSettings:
     return TrainSettings(
         name=name,
         task=TaskSettings(name="rule110", options=options),
@@ -160,4 +205,34 @@ def _rule110_paper(name: str, *, rollout_depth: int, n_passes: int, seed: int, s
         seed=seed,
         log_every=10,
         checkpoint_every=500,
+        validate_every=validate_every,
     )
+
+
+def _rule110_small(
+    name: str, options: dict[str, Any], *, size: Size, n_passes: int, seed: int, mlp_ratio: float, steps: int = 1500
+) -> TrainSettings:
+    task = TaskSettings(name="rule110", options=options)
+    made = task.create()
+    return TrainSettings(
+        name=name,
+        task=task,
+        model=ModelConfig(vocab_size=len(made.vocab), width=64, layers="attn gdn", n_heads=4, mlp_ratio=mlp_ratio),
+        sleep=SleepConfig(n_passes=n_passes, window_len=made.window_len),
+        optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=1e-3, warmup_steps=50, decay_share=0.2),
+        batch_size=128 if size == "cpu" else 16,
+        seed=seed,
+        **_length(size, steps),
+    )
+
+
+def _length(size: Size, steps: int) -> dict[str, Any]:
+    """Return how long a run that is smaller than the paper's goes on, and how often it is looked at."""
+    if size == "cpu":
+        return {"steps": steps, "log_every": 20, "checkpoint_every": 100, "validate_every": steps // 40, "n_threads": 1}
+    small = {"steps": 10, "log_every": 5, "checkpoint_every": 10, "validate_every": 5, "validation_examples": 64}
+    return {**small, "n_threads": 1}
+
+
+def _up_to(deepest: int, depths: list[int]) -> dict[str, Any]:
+    return {"depth_weights": [min(1.0, 0.25 + 0.25 * d) if d <= deepest else 0.0 for d in depths]}
