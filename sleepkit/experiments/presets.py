@@ -87,7 +87,7 @@ def fig2a(*, size: Size = "paper", rollout_depth: int = 8, n_passes: int = 1, se
     "paper" is 40 million tokens on the paper's model. "cpu" is 13 million tokens on a ring of 16 and a model of two layers, some
     four minutes a run on one core. "smoke" only shows that everything runs.
     """
-    options: dict[str, Any] = {"width": 24, "n_strings": 4, "rollout_depth": rollout_depth}
+    options: dict[str, Any] = {"width": 24, "n_strings": 4, "rollout_depth": rollout_depth, "seed": seed}
     if size == "paper":
         return _rule110_paper("fig2a", options, n_passes=n_passes, seed=seed, steps=782, validate_every=20)
     return _rule110_small(f"fig2a-{size}", {**options, "width": 16}, size=size, n_passes=n_passes, seed=seed, mlp_ratio=4.0)
@@ -97,15 +97,15 @@ def fig2a(*, size: Size = "paper", rollout_depth: int = 8, n_passes: int = 1, se
 def fig2b(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSettings:
     """Figure 2b of Lee et al. 2026: Rule 110, fixed N, the same tokens in the same order for every N.
 
-    "paper" asks t = 32 alone and takes about 5 billion tokens. On a laptop a single deep t does not leave the floor, so "cpu" asks
-    t = 1..8 of one model, shallow steps first, over 15 million tokens; accuracy by t then shows how deep each N reaches. "smoke"
-    only shows that everything runs.
+    "paper" asks t = 32 alone and takes about 5 billion tokens. On a laptop a single deep t does not leave the floor, so "cpu"
+    asks one model for t = 1..8, shallow steps first, over 15 million tokens; accuracy by t then shows how deep each N reaches.
+    "smoke" only shows that everything runs. The seed sets initialisation and data: every N of a seed sees the same.
     """
     if size == "paper":
-        options: dict[str, Any] = {"width": 24, "n_strings": 4, "rollout_depth": 32}
+        options: dict[str, Any] = {"width": 24, "n_strings": 4, "rollout_depth": 32, "seed": seed}
         return _rule110_paper("fig2b", options, n_passes=n_passes, seed=seed, steps=97_656, validate_every=500)
     depths = list(range(1, 9))
-    options = {"width": 16, "n_strings": 4, "rollout_depth": depths}
+    options = {"width": 16, "n_strings": 4, "rollout_depth": depths, "seed": seed}
     made = _rule110_small(f"fig2b-{size}", options, size=size, n_passes=n_passes, seed=seed, mlp_ratio=1.0, steps=1600)
     starts = {0: 3, 250: 4, 500: 5, 750: 6, 1000: 7, 1250: 8} if size == "cpu" else {0: 3, 5: 8}
     return made.replace(curriculum=tuple(Stage(start_step=start, options=_up_to(d, depths)) for start, d in starts.items()))
@@ -123,7 +123,7 @@ def fig3(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSett
     if size == "paper":
         return TrainSettings(
             name="fig3",
-            task=TaskSettings(name="depo"),
+            task=TaskSettings(name="depo", options={"seed": seed}),
             model=ModelConfig(vocab_size=118, width=512, layers=" ".join(["attn gdn"] * 5), n_heads=8),
             sleep=SleepConfig(n_passes=n_passes, window_len=75),
             optimiser=OptimiserSettings(muon_lr=2e-3, adamw_lr=5e-5, warmup_steps=100, decay_share=0.2),
@@ -145,6 +145,7 @@ def fig3(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSett
         "n_queries": 6,
         "window_len": 24,
         "ask_mark": False,
+        "seed": seed,
     }
     return TrainSettings(
         name=f"fig3-{size}",
