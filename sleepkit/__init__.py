@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sleepkit import notation, ops, plots, results, tasks, ui, zoo
     from sleepkit.analysis.trace import trace
     from sleepkit.errors import CheckpointError, ImplUnavailableError, InvalidInputError, SleepkitError, StoreError
-    from sleepkit.experiments import presets
+    from sleepkit.experiments import figures, presets
     from sleepkit.model import HybridLM, ModelConfig, ModelState
     from sleepkit.sleep import RolloutResult, Session, SleepConfig
     from sleepkit.sleep.rollout import rollout
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "figures": "sleepkit.experiments.figures",
     "notation": "sleepkit.notation",
     "ops": "sleepkit.ops",
     "plots": "sleepkit.plots",
@@ -70,6 +71,7 @@ __all__ = [
     "TaskSettings",
     "TrainSettings",
     "evaluate",
+    "figures",
     "notation",
     "ops",
     "plots",

@@ -1,1 +1,1 @@
-"""Experiments: presets, one per figure of the paper."""
+"""Experiments: presets, the figures of the paper, and runs with their counts."""

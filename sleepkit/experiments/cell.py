@@ -6,7 +6,9 @@ A cell is a pure function of its settings, so its digest names it: what was fini
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from sleepkit import results
@@ -102,7 +104,7 @@ def gather(cells: Iterable[xr.Dataset], *, axes: Sequence[str] = ("seed",)) -> x
                 require(place not in places, "cells", f"must differ in N, depth or {', '.join(axes)}", (settings.name, *place))
                 places.add(place)
         placed.append(_placed(cell, values))
-        notes.append({name: value for name, value in cell.attrs.items() if name != "settings"} | {"settings": settings.to_dict()})
+        notes.append({name: _plain(value) for name, value in cell.attrs.items()} | {"settings": settings.to_dict()})
     require(len(placed) > 0, "cells", "must hold at least one", 0)
     together = xr.merge(placed, compat="no_conflicts", join="outer", combine_attrs="drop")
     together.attrs = {"cells": json.dumps(notes, sort_keys=True)}
@@ -122,6 +124,11 @@ def _placed(cell: xr.Dataset, values: dict[str, object]) -> xr.Dataset:
     }
     order = (*own, "n_passes", "depth", ...)
     return xr.Dataset({**placed, **of_the_task}).transpose(*order, missing_dims="ignore")
+
+
+def _plain(value: Any) -> Any:
+    """Return an attribute as it was before netCDF made a numpy scalar of it."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _setting(settings: TrainSettings, axis: str) -> object:

@@ -1,0 +1,166 @@
+"""The figures of the paper: which runs make one, where its results lie, and what they say.
+
+A figure at a size is a list of cells (settings of runs) that are gathered into one Dataset. Committed results lie beside the
+notebooks, one small netCDF file a figure and size, with the settings, digests and provenance of every cell.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import xarray as xr
+
+from sleepkit import results
+from sleepkit.errors import StoreError, require
+from sleepkit.experiments import presets
+from sleepkit.experiments.cell import gather, run_cell
+from sleepkit.experiments.verdicts import Verdict, deeper_is_harder, more_passes_go_deeper
+from sleepkit.training import TrainSettings
+
+RESULTS = Path(__file__).resolve().parents[2] / "notebooks" / "results"
+_EXAMPLES = {"smoke": 64, "cpu": 4096, "paper": 4096}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of the paper.
+
+    Attributes:
+        name: as in the paper, "fig2b"; also the name of its preset.
+        what: what is drawn.
+        claim: what the paper says it shows.
+        paper: the paper's numbers, in short.
+        grid: by size, the options of the preset, one dict a cell.
+        judge: from the gathered Dataset to a verdict.
+    """
+
+    name: str
+    what: str
+    claim: str
+    paper: str
+    grid: Callable[[str], list[dict[str, int]]]
+    judge: Callable[[xr.Dataset], Verdict]
+
+    def cells(self, size: str) -> list[TrainSettings]:
+        """Return the settings of every cell."""
+        return [presets.get(self.name, size=size, **options) for options in self.grid(size)]
+
+
+def names() -> list[str]:
+    """Return the names ``get`` knows."""
+    return sorted(_FIGURES)
+
+
+def get(name: str) -> Figure:
+    """Return a figure by name.
+
+    Raises:
+        InvalidInputError: for an unknown name.
+    """
+    require(name in _FIGURES, "figure", f"must be one of {', '.join(names())}", name)
+    return _FIGURES[name]
+
+
+def results_path(name: str, size: str) -> Path:
+    """Return where the committed results of a figure lie, whether they are there or not."""
+    return RESULTS / f"{name}-{size}.nc"
+
+
+def load(name: str, size: str) -> xr.Dataset:
+    """Read the committed results of a figure.
+
+    Raises:
+        InvalidInputError: for an unknown figure or size.
+        StoreError: if the file is missing or damaged, or is of other settings than the figure's; its name is in the message.
+    """
+    path, wanted = results_path(name, size), [cell.digest() for cell in get(name).cells(size)]
+    found = results.check(results.load(path), "figure")
+    made = [note["digest"] for note in json.loads(found.attrs["cells"])]
+    if sorted(made) != sorted(wanted):
+        missing = len(set(wanted) - set(made))
+        raise StoreError(
+            f"path: must hold the {len(wanted)} cells of {name} at size {size} ({missing} missing), got {str(path)!r}"
+        )
+    return found
+
+
+def run(name: str, size: str, *, root: str | Path = "runs", progress: bool = True) -> xr.Dataset:
+    """Run the cells of a figure that are not finished, one after the other, and gather all.
+
+    Can be interrupted and started again: finished cells are loaded, the one in the middle goes on from its checkpoint.
+
+    Args:
+        name: the figure.
+        size: "smoke", "cpu" or "paper".
+        root: the folder of all runs.
+        progress: show a progress bar over the cells and over each run.
+
+    Raises:
+        InvalidInputError: for an unknown figure or size.
+    """
+    from tqdm.auto import tqdm
+
+    cells = tqdm(get(name).cells(size), disable=not progress, unit="cell", desc=f"{name} {size}")
+    return gather(run_cell(settings, root=root, n_examples=_EXAMPLES[size], progress=progress) for settings in cells)
+
+
+def load_or_run(name: str, size: str, *, root: str | Path = "runs", progress: bool = True) -> xr.Dataset:
+    """Read the committed results of a figure if there are any, otherwise run it.
+
+    Raises:
+        InvalidInputError: for an unknown figure or size.
+        StoreError: if there is a file, but damaged or of other settings: nothing is silently computed in its place.
+    """
+    get(name).cells(size)
+    return load(name, size) if results_path(name, size).exists() else run(name, size, root=root, progress=progress)
+
+
+def publish(name: str, size: str, *, root: str | Path = "runs", progress: bool = True) -> Path:
+    """Run a figure (``run``) and write its results where ``load`` finds them; return the file."""
+    return results.save(run(name, size, root=root, progress=progress), results_path(name, size))
+
+
+def _passes_and_seeds(size: str) -> list[dict[str, int]]:
+    counts, seeds = {"smoke": ((1, 2), (0, 1)), "cpu": ((1, 2, 4), (0, 1, 2)), "paper": ((1, 2, 3, 4), (0,))}[size]
+    return [{"n_passes": n, "seed": seed} for seed in seeds for n in counts]
+
+
+def _passes(size: str) -> list[dict[str, int]]:
+    return [{"n_passes": n, "seed": 0} for n in {"smoke": (1, 2), "cpu": (1, 2, 4), "paper": (1, 2, 4)}[size]]
+
+
+def _depths(size: str) -> list[dict[str, int]]:
+    depths = {"smoke": (1, 4), "cpu": (1, 2, 3, 4, 6, 8), "paper": (4, 8, 10, 12, 14, 16)}[size]
+    return [{"rollout_depth": depth, "seed": 0} for depth in depths]
+
+
+_FIGURES = {
+    figure.name: figure
+    for figure in (
+        Figure(
+            name="fig2a",
+            what="Rule 110, N = 1, accuracy against tokens, one line per depth t",
+            claim="Without sleep, at a fixed memory load and token budget, accuracy falls as the reasoning depth t grows.",
+            paper="falls as t grows; t = 4 and 8 converge early, the deepest stay low",
+            grid=_depths,
+            judge=deeper_is_harder,
+        ),
+        Figure(
+            name="fig2b",
+            what="Rule 110, N = 1, 2, 4 (paper: 1, 2, 3, 4), equal tokens",
+            claim="At equal tokens, more passes over each window answer deeper questions: every further N does better.",
+            paper="t = 32, all four labels: N = 1 about 10 % (best constant 9.95 %), N = 2 about 20 %, N = 3 and 4 above 30 %",
+            grid=_passes_and_seeds,
+            judge=more_passes_go_deeper,
+        ),
+        Figure(
+            name="fig3",
+            what="Depo, N = 1, 2, 4, by the number of hops k",
+            claim="N = 1 hardly moves at 4 hops and more, N = 2 stalls at 8 and more, only N = 4 begins to learn 16.",
+            paper="N = 1 stuck at k >= 4, N = 2 at k >= 8, N = 4 begins to learn k = 16 (test loss)",
+            grid=_passes,
+            judge=more_passes_go_deeper,
+        ),
+    )
+}

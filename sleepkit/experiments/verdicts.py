@@ -1,0 +1,97 @@
+"""Whether a figure of the paper came out: rules that were written down before the runs, applied to the counts."""
+
+import itertools
+from typing import Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from sleepkit.analysis.statistics import across_seeds, paired_difference, skill
+
+Outcome = Literal["reproduced", "partly", "not"]
+_WORDS: dict[Outcome, str] = {"reproduced": "reproduced", "partly": "partly reproduced", "not": "not reproduced"}
+
+
+class Verdict(NamedTuple):
+    """What a figure shows.
+
+    Attributes:
+        outcome: "reproduced", "partly" or "not".
+        numbers: ours in short, as the reproduction table prints them.
+        sentence: the verdict in a sentence or two.
+    """
+
+    outcome: Outcome
+    numbers: str
+    sentence: str
+
+    def markdown(self) -> str:
+        """Return the sentence that ends a notebook."""
+        return f"**Verdict: {_WORDS[self.outcome]}.** {self.sentence}"
+
+
+def reach(accuracy: xr.Dataset, n_passes: int) -> int:
+    """Return the depth up to which every answer interval lies above both floors; 0 if the shallowest does not.
+
+    Args:
+        accuracy: Dataset of kind "accuracy".
+        n_passes: N.
+    """
+    row = accuracy.sel(n_passes=n_passes)
+    above = (row.accuracy_low > np.maximum(row.floor, row.chance)).values
+    n_above = len(above) if above.all() else int(np.argmin(above))
+    return int(row.depth[n_above - 1]) if n_above else 0
+
+
+def deeper_is_harder(figure: xr.Dataset) -> Verdict:
+    """Judge "at a fixed token budget accuracy falls as the reasoning depth grows" (Figure 2a).
+
+    Reproduced: the skill (accuracy from the floor to 1) at the shallowest depth lies above that at the deepest, intervals apart,
+    and from no depth to the next does it rise by more than the intervals allow. Partly: the first holds alone.
+    """
+    accuracy = across_seeds(figure)
+    row = accuracy.isel(n_passes=0)
+    low, high = skill(row.accuracy_low, row.floor).values, skill(row.accuracy_high, row.floor).values
+    falls, rises = bool(low[0] > high[-1]), bool((low[1:] > high[:-1]).any())
+    outcome: Outcome = ("partly" if rises else "reproduced") if falls else "not"
+    shares = ", ".join(f"t = {int(at.depth)}: {_percent(at.accuracy)}" for at in _by_depth(row))
+    floors = ", ".join(_percent(at.floor) for at in _by_depth(row))
+    how = "falls from depth to depth" if outcome == "reproduced" else "does not fall steadily" if falls else "does not fall"
+    sentence = (
+        f"With N = {int(row.n_passes)} at equal tokens, accuracy of one answer {how}: {shares} % "
+        f"(best constant answer {floors} %; {_interval(accuracy)})."
+    )
+    return Verdict(outcome, f"{shares} %", sentence)
+
+
+def more_passes_go_deeper(figure: xr.Dataset) -> Verdict:
+    """Judge "at equal tokens, more passes answer more, and deeper, questions right" (Figures 2b, 3, 4 and 5).
+
+    Reproduced: from each N to the next, accuracy over all depths rises, the 95 % interval of the difference above 0 (paired by
+    seed). Partly: it does from the smallest N to the largest. Not: otherwise.
+    """
+    accuracy, counts = across_seeds(figure), sorted(figure.n_passes.values.tolist())
+    steps = [paired_difference(figure, low, high) for low, high in itertools.pairwise(counts)]
+    whole = paired_difference(figure, counts[0], counts[-1])
+    outcome: Outcome = "reproduced" if all(low > 0 for _, low, _ in steps) else "partly" if whole[1] > 0 else "not"
+    means = ", ".join(f"N = {n}: {_percent(accuracy.accuracy.sel(n_passes=n).mean())}" for n in counts)
+    reached = ", ".join(f"{reach(accuracy, n)} with N = {n}" for n in counts)
+    gain, low, high = (100 * value for value in whole)
+    sentence = (
+        f"Over all depths, {means} % of the answers are right; N = {counts[-1]} gains {gain:.1f} points on N = {counts[0]} "
+        f"({low:.1f} to {high:.1f}, {_interval(accuracy)}). Every depth is above the floor up to {reached}."
+    )
+    return Verdict(outcome, f"{means} %; above the floor up to depth {reached}", sentence)
+
+
+def _by_depth(row: xr.Dataset) -> list[xr.Dataset]:
+    return [row.sel(depth=depth) for depth in row.depth.values]
+
+
+def _percent(share: xr.DataArray) -> str:
+    return f"{100 * float(share):.1f}"
+
+
+def _interval(accuracy: xr.Dataset) -> str:
+    n_seeds = int(accuracy.n_seeds.max())
+    return f"95 % interval over {n_seeds} seeds" if n_seeds > 1 else "95 % interval over the examples of one run"
