@@ -59,11 +59,18 @@ SYMBOLS = (
     Symbol("h", "hidden", "", "residual stream", "Residual stream; fed from pass to pass and thrown away after the window."),
 )
 BY_CODE = {symbol.code: symbol for symbol in SYMBOLS}
+_DEPTHS = {"rule110": "rollout_depth", "depo": "n_hops"}
 
 
 def label(code: str) -> str:
     """Return the axis label of a quantity by its code name."""
     return BY_CODE[code].label
+
+
+def depth_symbol(task: str) -> Symbol:
+    """Return the row that stands for the reasoning depth of a task; a plain "depth" for tasks the paper does not have."""
+    code = _DEPTHS.get(task)
+    return Symbol("depth", "depth", "steps", "reasoning depth", "Steps of reasoning.") if code is None else BY_CODE[code]
 
 
 def markdown_table() -> str:

@@ -15,6 +15,8 @@ from sleepkit.training import wilson_interval
 def across_seeds(figure: xr.Dataset) -> xr.Dataset:
     """Return accuracy by N and depth with 95 % intervals: of the mean over seeds, or over examples where there is one seed.
 
+    An interval over seeds is never drawn narrower than that over the examples of all of them.
+
     Args:
         figure: Dataset of kind "figure" (``experiments.gather``) with a dimension seed.
 
@@ -27,20 +29,18 @@ def across_seeds(figure: xr.Dataset) -> xr.Dataset:
     """
     require("seed" in figure.accuracy.dims, "figure", "must have a dimension seed", figure.accuracy.dims)
     n_seeds = figure.accuracy.notnull().sum("seed")
-    several = int(n_seeds.max()) > 1
-    summed = figure[["n_correct", "n_total"]].sum("seed")
-    examples = {
-        name: figure[name].sum([dim for dim in figure[name].dims if dim != "n_passes"]) for name in ("n_exact", "n_examples")
-    }
+    made = figure[["n_correct", "n_total"]].sum("seed")
     mean = figure.accuracy.mean("seed")
+    low, high = (mean.copy(data=end) for end in wilson_interval(made.n_correct.values, made.n_total.values))
+    several = int(n_seeds.max()) > 1
     if several:
         half = student_t(n_seeds) * figure.accuracy.std("seed", ddof=1) / np.sqrt(n_seeds)
-        low, high = (mean - half).clip(0, 1), (mean + half).clip(0, 1)
-    else:
-        low, high = (mean.copy(data=end) for end in wilson_interval(summed.n_correct.values, summed.n_total.values))
-    made = summed.assign(accuracy=mean, accuracy_low=low, accuracy_high=high, n_seeds=n_seeds)
-    made = made.assign(floor=figure.floor, chance=figure.chance, **examples)
-    return results.check(made.assign_attrs(interval="seeds" if several else "examples"), "accuracy")
+        low, high = np.minimum(low, (mean - half).clip(min=0)), np.maximum(high, (mean + half).clip(max=1))
+    made = made.assign(accuracy=mean, accuracy_low=low, accuracy_high=high, n_seeds=n_seeds)
+    for name in ("n_exact", "n_examples"):
+        made[name] = figure[name].sum([dim for dim in figure[name].dims if dim != "n_passes"])
+    made = made.assign(floor=figure.floor, chance=figure.chance)
+    return results.check(made.assign_attrs(interval="seeds" if several else "examples", task=figure.attrs["task"]), "accuracy")
 
 
 def paired_difference(figure: xr.Dataset, n_low: int, n_high: int) -> tuple[float, float, float]:

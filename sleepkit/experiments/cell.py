@@ -88,8 +88,9 @@ def gather(cells: Iterable[xr.Dataset], *, axes: Sequence[str] = ("seed",)) -> x
         axes: settings that become dimensions, as dotted names ("seed", "model.width"); N and depth are dimensions already.
 
     Returns:
-        Dataset of kind "figure", NaN where a combination was not run. ``wall_time_s`` is each cell's training time; the attribute
-        ``cells`` lists digest, settings and provenance of every cell, as JSON.
+        Dataset of kind "figure", NaN where a combination was not run. ``wall_time_s`` is each run's training time,
+        ``tokens_per_step`` turns its steps into tokens; the attribute ``cells`` lists digest, settings and provenance of every
+        cell, as JSON.
 
     Raises:
         InvalidInputError: if there are no cells, a name is no setting, or two cells fall on the same place.
@@ -103,18 +104,18 @@ def gather(cells: Iterable[xr.Dataset], *, axes: Sequence[str] = ("seed",)) -> x
                 place = (*values.values(), n_passes, depth)
                 require(place not in places, "cells", f"must differ in N, depth or {', '.join(axes)}", (settings.name, *place))
                 places.add(place)
-        placed.append(_placed(cell, values))
+        placed.append(_placed(cell, values, settings.batch_size * settings.task.create().seq_len))
         notes.append({name: _plain(value) for name, value in cell.attrs.items()} | {"settings": settings.to_dict()})
     require(len(placed) > 0, "cells", "must hold at least one", 0)
     together = xr.merge(placed, compat="no_conflicts", join="outer", combine_attrs="drop")
-    together.attrs = {"cells": json.dumps(notes, sort_keys=True)}
+    together.attrs = {"task": notes[0]["task"], "cells": json.dumps(notes, sort_keys=True)}
     return results.check(together, "figure")
 
 
-def _placed(cell: xr.Dataset, values: dict[str, object]) -> xr.Dataset:
+def _placed(cell: xr.Dataset, values: dict[str, object], tokens_per_step: int) -> xr.Dataset:
     """Give a cell its place: its settings and, where the cell has but one of each, its N and its depth."""
     last = cell.isel(step=-1, drop=True)
-    cell = cell.assign(wall_time_s=last.elapsed_s, final_loss=last.loss)
+    cell = cell.assign(wall_time_s=last.elapsed_s, final_loss=last.loss, tokens_per_step=tokens_per_step)
     own = {axis.rpartition(".")[2]: [value] for axis, value in values.items()}
     single = {name: cell[name].values for name in ("n_passes", "depth") if cell.sizes[name] == 1}
     of_the_task = {name: cell[name] for name in ("floor", "chance", "exact_floor")}

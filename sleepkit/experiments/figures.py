@@ -9,13 +9,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from sleepkit import results
+from sleepkit.analysis.statistics import across_seeds
 from sleepkit.errors import StoreError, require
 from sleepkit.experiments import presets
 from sleepkit.experiments.cell import gather, run_cell
 from sleepkit.experiments.verdicts import Verdict, deeper_is_harder, more_passes_go_deeper
+from sleepkit.notation import depth_symbol
 from sleepkit.training import TrainSettings
 
 RESULTS = Path(__file__).resolve().parents[2] / "notebooks" / "results"
@@ -119,6 +122,34 @@ def load_or_run(name: str, size: str, *, root: str | Path = "runs", progress: bo
 def publish(name: str, size: str, *, root: str | Path = "runs", progress: bool = True) -> Path:
     """Run a figure (``run``) and write its results where ``load`` finds them; return the file."""
     return results.save(run(name, size, root=root, progress=progress), results_path(name, size))
+
+
+def table(name: str, data: xr.Dataset) -> str:
+    """Return accuracy by N and depth as a Markdown table, percent with 95 % intervals, the floor and the paper's words below."""
+    accuracy = across_seeds(data)
+    letter, depths = depth_symbol(data.attrs["task"]).paper, accuracy.depth.values.tolist()
+    lines = ["| N | " + " | ".join(f"{letter} = {depth}" for depth in depths) + " |", "|---" * (len(depths) + 1) + "|"]
+    for n_passes in accuracy.n_passes.values.tolist():
+        row = 100 * accuracy.sel(n_passes=n_passes)[["accuracy", "accuracy_low", "accuracy_high"]].to_array().values
+        lines.append(f"| {n_passes} | " + " | ".join(f"{mean:.1f} ({low:.1f}-{high:.1f})" for mean, low, high in row.T) + " |")
+    for_nothing = (
+        f"| {what} | " + " | ".join(f"{100 * value:.1f}" for value in accuracy[what].values) + " |"
+        for what in ("floor", "chance")
+    )
+    return "\n".join([*lines, *for_nothing, "", f"The paper: {get(name).paper}."])
+
+
+def cost(data: xr.Dataset) -> str:
+    """Say what the runs of a figure took: how many, tokens and time of each, and on what."""
+    seconds = data.wall_time_s.values[np.isfinite(data.wall_time_s.values)]
+    notes = json.loads(data.attrs["cells"])
+    where = sorted({f"{note['processor']}, torch {note['version_torch']}" for note in notes})
+    steps = [note["settings"]["steps"] for note in notes]
+    tokens = max(steps) * float(data.tokens_per_step.max()) / 1e6
+    return (
+        f"{len(notes)} runs of {tokens:.3g} million tokens, {seconds.min() / 60:.1f} to {seconds.max() / 60:.1f} minutes each, "
+        f"{seconds.sum() / 3600:.1f} hours in all ({'; '.join(where)}; {notes[0]['settings']['n_threads'] or 'all'} thread)."
+    )
 
 
 def _passes_and_seeds(size: str) -> list[dict[str, int]]:

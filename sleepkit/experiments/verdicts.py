@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
 
 def reach(accuracy: xr.Dataset, n_passes: int) -> int:
-    """Return the depth up to which every answer interval lies above both floors; 0 if the shallowest does not.
+    """Return the depth up to which every accuracy's interval lies above both floors; 0 if the shallowest does not.
 
     Args:
         accuracy: Dataset of kind "accuracy".
@@ -75,7 +75,7 @@ def more_passes_go_deeper(figure: xr.Dataset) -> Verdict:
     whole = paired_difference(figure, counts[0], counts[-1])
     outcome: Outcome = "reproduced" if all(low > 0 for _, low, _ in steps) else "partly" if whole[1] > 0 else "not"
     means = ", ".join(f"N = {n}: {_percent(accuracy.accuracy.sel(n_passes=n).mean())}" for n in counts)
-    reached = ", ".join(f"{reach(accuracy, n)} with N = {n}" for n in counts)
+    reached = ", ".join(f"{reach(accuracy, n) or 'no depth'} with N = {n}" for n in counts)
     gain, low, high = (100 * value for value in whole)
     sentence = (
         f"Over all depths, {means} % of the answers are right; N = {counts[-1]} gains {gain:.1f} points on N = {counts[0]} "

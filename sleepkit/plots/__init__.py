@@ -3,6 +3,7 @@
 from sleepkit.plots.accuracy import accuracy_by_depth, accuracy_summary
 from sleepkit.plots.attention import attention, attention_summary
 from sleepkit.plots.fast_weights import fast_weight_change, fast_weights, fast_weights_summary
+from sleepkit.plots.learning import learning_curves
 from sleepkit.plots.moment import last_pass, pass_name
 from sleepkit.plots.text import answer_line, token_text
 from sleepkit.plots.theme import Theme, palette, pass_colour
@@ -18,6 +19,7 @@ __all__ = [
     "fast_weights",
     "fast_weights_summary",
     "last_pass",
+    "learning_curves",
     "palette",
     "pass_colour",
     "pass_name",

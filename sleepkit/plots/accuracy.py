@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.errors import require
-from sleepkit.notation import label
+from sleepkit.notation import depth_symbol
 from sleepkit.plots.theme import Theme, dress, palette, pass_colour
 from sleepkit.results import check
 
@@ -46,7 +46,7 @@ def accuracy_by_depth(
         require(here[1] in depths, "here", f"must name a depth of {depths}", here)
         _add_marker(figure, measured if measured is not None else dataset, here, colours.accent)
     dress(figure, theme=theme, title=title, height=height)
-    depth = label("n_hops" if dataset.attrs.get("task") == "depo" else "rollout_depth")
+    depth = depth_symbol(dataset.attrs.get("task", "")).label
     figure.update_xaxes(title_text=depth, tickmode="array", tickvals=depths)
     figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.02], tickformat=".0%")
     lowest = float(min(dataset.accuracy_low.min(), dataset.floor.min()))

@@ -60,6 +60,7 @@ VARIABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "chance": ("depth",),
         "wall_time_s": (_ANY,),
         "final_loss": (_ANY,),
+        "tokens_per_step": (_ANY,),
     },
     "history": {"loss": ("step",), "accuracy": ("step",), "n_passes_drawn": ("step",), "tokens_per_s": ("step",)},
 }
