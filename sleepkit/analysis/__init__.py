@@ -1,5 +1,7 @@
 """From a model or a run to labelled arrays."""
 
+from sleepkit.analysis.anatomy import anatomy
+from sleepkit.analysis.statistics import across_seeds, paired_difference, skill
 from sleepkit.analysis.trace import trace
 
-__all__ = ["trace"]
+__all__ = ["across_seeds", "anatomy", "paired_difference", "skill", "trace"]

@@ -1,8 +1,10 @@
 """Pictures: xarray in, plotly figure out. No torch, no state."""
 
 from sleepkit.plots.accuracy import accuracy_by_depth, accuracy_summary
+from sleepkit.plots.anatomy import probe_by_pass, probe_map, state_by_pass
 from sleepkit.plots.attention import attention, attention_summary
 from sleepkit.plots.fast_weights import fast_weight_change, fast_weights, fast_weights_summary
+from sleepkit.plots.generalisation import accuracy_by_passes
 from sleepkit.plots.learning import learning_curves
 from sleepkit.plots.moment import last_pass, pass_name
 from sleepkit.plots.text import answer_line, token_text
@@ -11,6 +13,7 @@ from sleepkit.plots.theme import Theme, palette, pass_colour
 __all__ = [
     "Theme",
     "accuracy_by_depth",
+    "accuracy_by_passes",
     "accuracy_summary",
     "answer_line",
     "attention",
@@ -23,5 +26,8 @@ __all__ = [
     "palette",
     "pass_colour",
     "pass_name",
+    "probe_by_pass",
+    "probe_map",
+    "state_by_pass",
     "token_text",
 ]

@@ -59,7 +59,7 @@ def learning_curves(
     letter = depth_symbol(figure.attrs["task"]).paper
     lines = curves[by].values.tolist()
     for place, value in enumerate(lines):
-        colour = pass_colour(value, theme) if by == "n_passes" else _shade(place, len(lines))
+        colour = pass_colour(value, theme) if by == "n_passes" else shade(place, len(lines))
         name = ("N = 1, no sleep" if value == 1 else f"N = {value}") if by == "n_passes" else f"{letter} = {value}"
         _add_curves(drawn, curves.sel({by: value}), figure, name, colour)
     if floor is not None:
@@ -98,5 +98,6 @@ def _add_curves(drawn: go.Figure, curve: xr.DataArray, figure: xr.Dataset, name:
     )
 
 
-def _shade(place: int, n: int) -> str:
+def shade(place: int, n: int) -> str:
+    """Return the colour of line number ``place`` of ``n`` ordered lines."""
     return str(plotly.colors.sample_colorscale("Viridis", [0.9 * place / max(n - 1, 1)])[0])
