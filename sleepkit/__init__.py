@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sleepkit import notation, ops, plots, results, tasks, ui, zoo
+    from sleepkit import analysis, notation, ops, plots, results, tasks, ui, zoo
     from sleepkit.analysis.trace import trace
     from sleepkit.errors import CheckpointError, ImplUnavailableError, InvalidInputError, SleepkitError, StoreError
     from sleepkit.experiments import figures, presets
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "analysis": "sleepkit.analysis",
     "figures": "sleepkit.experiments.figures",
     "notation": "sleepkit.notation",
     "ops": "sleepkit.ops",
@@ -70,6 +71,7 @@ __all__ = [
     "StoreError",
     "TaskSettings",
     "TrainSettings",
+    "analysis",
     "evaluate",
     "figures",
     "notation",

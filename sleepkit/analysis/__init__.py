@@ -3,5 +3,6 @@
 from sleepkit.analysis.anatomy import anatomy
 from sleepkit.analysis.statistics import across_seeds, paired_difference, skill
 from sleepkit.analysis.trace import trace
+from sleepkit.training import wilson_interval
 
-__all__ = ["across_seeds", "anatomy", "paired_difference", "skill", "trace"]
+__all__ = ["across_seeds", "anatomy", "paired_difference", "skill", "trace", "wilson_interval"]

@@ -46,7 +46,12 @@ class Figure:
     judge: Callable[[xr.Dataset], Verdict]
 
     def cells(self, size: str) -> list[TrainSettings]:
-        """Return the settings of every cell."""
+        """Return the settings of every cell.
+
+        Raises:
+            InvalidInputError: for an unknown size.
+        """
+        require(size in _EXAMPLES, "size", f"must be one of {', '.join(_EXAMPLES)}", size)
         return [presets.get(self.name, size=size, **options) for options in self.grid(size)]
 
 

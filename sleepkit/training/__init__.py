@@ -1,7 +1,7 @@
 """Training: settings, optimisers, the loop with checkpoints, evaluation."""
 
 from sleepkit.training.evaluate import evaluate, wilson_interval
-from sleepkit.training.loop import Run, build_model, passes_at, train
+from sleepkit.training.loop import Run, build_model, passes_at, passes_range, train
 from sleepkit.training.optimiser import Optimiser, describe_split, split_parameters
 from sleepkit.training.settings import OptimiserSettings, Stage, TaskSettings, TrainSettings
 
@@ -16,6 +16,7 @@ __all__ = [
     "describe_split",
     "evaluate",
     "passes_at",
+    "passes_range",
     "split_parameters",
     "train",
     "wilson_interval",

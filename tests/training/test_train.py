@@ -16,7 +16,7 @@ from sleepkit import results
 from sleepkit.errors import CheckpointError, InvalidInputError
 from sleepkit.model import HybridLM
 from sleepkit.sleep import rollout
-from sleepkit.training import Run, Stage, TaskSettings, TrainSettings, build_model, passes_at, train
+from sleepkit.training import Run, Stage, TaskSettings, TrainSettings, build_model, evaluate, passes_at, train
 from sleepkit.training.muon import Muon
 from tests.support.compare import assert_same_bits
 from tests.support.runs import assert_same_run, tiny_settings
@@ -113,6 +113,32 @@ def test_what_a_run_leaves_behind_can_be_read_back(straight: Run) -> None:
     assert results.check(history, "history").loss.values.tolist() == straight.history.loss.values.tolist()
     assert history.attrs["digest"] == tiny_settings().digest()
     assert TrainSettings.from_json((straight.folder / "settings.json").read_text()) == tiny_settings()
+
+
+def test_validation_while_training_counts_what_evaluate_counts(tmp_path: Path) -> None:
+    settings = tiny_settings(validate_every=5, validation_examples=24)
+    run = train(settings, folder=tmp_path / "run", progress=False)
+    assert run.history.validation_step.values.tolist() == [5, 10, 12]
+    counted = evaluate(
+        run.model, settings.task.create(), n_passes=settings.sleep.n_passes, n_examples=24, split="validation", window_len=7
+    )
+    assert run.history.n_correct.values[-1].tolist() == counted.n_correct.values[0].tolist()
+    assert run.history.n_total.values[-1].tolist() == counted.n_total.values[0].tolist()
+
+
+def test_validation_changes_no_bit_of_a_run_and_survives_an_interruption(straight: Run, tmp_path: Path) -> None:
+    settings, stopped = tiny_settings(validate_every=5, validation_examples=24), [False]
+    whole = train(settings, folder=tmp_path / "whole", progress=False)
+    for name, tensor in whole.model.state_dict().items():
+        assert_same_bits(tensor, straight.model.state_dict()[name], what=name)
+
+    def stop(step: int, _: dict[str, float]) -> None:
+        stopped[0] = step == 7
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, folder=tmp_path / "cut", progress=False, on_row=stop, should_stop=lambda: stopped[0])
+    again = train(settings, folder=tmp_path / "cut", progress=False)
+    assert again.history.n_correct.equals(whole.history.n_correct)
 
 
 def test_the_history_holds_the_loss_of_the_rollout_at_that_step(straight: Run) -> None:

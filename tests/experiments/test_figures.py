@@ -1,0 +1,92 @@
+"""The figures of the paper: complete presets, honest verdicts, results that are whole or refused by name."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from sleepkit import plots, results
+from sleepkit.analysis import across_seeds
+from sleepkit.errors import InvalidInputError, StoreError
+from sleepkit.experiments import figures, presets
+from sleepkit.experiments.verdicts import deeper_is_harder, more_passes_go_deeper, reach
+from tests.support.figures import figure_of
+
+SIZES = get_args(presets.Size)
+COMMITTED = sorted(path.stem for path in figures.RESULTS.glob("*.nc"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", figures.names())
+def test_every_cell_of_a_figure_is_another_run_with_the_same_data_for_every_n(name: str, size: str) -> None:
+    cells = figures.get(name).cells(size)
+    assert len({cell.digest() for cell in cells}) == len(cells)
+    by_data: dict[str, set[int]] = {}
+    for cell in cells:
+        others = cell.with_overrides("sleep.n_passes=1").digest()
+        by_data.setdefault(others, set()).add(cell.sleep.n_passes)
+    assert len({tuple(sorted(passes)) for passes in by_data.values()}) == 1
+
+
+@pytest.mark.parametrize("name", figures.names())
+def test_a_smoke_run_goes_from_training_to_a_verdict(name: str, tmp_path: Path) -> None:
+    data = figures.run(name, "smoke", root=tmp_path, progress=False)
+    verdict = figures.get(name).judge(data)
+    assert verdict.outcome in ("reproduced", "partly", "not")
+    assert verdict.markdown().startswith("**Verdict: ")
+    assert figures.table(name, data).count("\n") >= 4
+    assert "runs of" in figures.cost(data)
+    assert plots.learning_curves(data).data
+
+
+@pytest.mark.parametrize("stem", COMMITTED)
+def test_committed_results_are_those_of_the_presets(stem: str) -> None:
+    name, _, size = stem.rpartition("-")
+    assert figures.load(name, size).n_total.sum() > 0
+
+
+def test_results_of_other_settings_or_half_a_file_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "RESULTS", tmp_path)
+    with pytest.raises(StoreError, match=r"fig2a-smoke\.nc"):
+        figures.load("fig2a", "smoke")
+    path = figures.publish("fig2a", "smoke", root=tmp_path / "runs", progress=False)
+    assert figures.load_or_run("fig2a", "smoke").equals(results.load(path))
+    path.rename(tmp_path / "fig3-smoke.nc")
+    with pytest.raises(StoreError, match=r"must hold the 2 cells of fig3 at size smoke \(2 missing\).*fig3-smoke\.nc"):
+        figures.load_or_run("fig3", "smoke")
+    whole = (tmp_path / "fig3-smoke.nc").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StoreError, match=r"fig2a-smoke\.nc"):
+        figures.load_or_run("fig2a", "smoke")
+
+
+def test_unknown_figures_and_sizes_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="figure: must be one of"):
+        figures.get("fig9")
+    with pytest.raises(InvalidInputError, match="size: must be one of smoke, cpu, paper"):
+        figures.run("fig2a", "huge", progress=False)
+
+
+def test_depth_that_costs_accuracy_is_found_and_depth_that_does_not_is_not() -> None:
+    assert deeper_is_harder(figure_of({(1, 0): [990, 700, 300, 110]}, n_total=1000)).outcome == "reproduced"
+    assert deeper_is_harder(figure_of({(1, 0): [990, 300, 700, 110]}, n_total=1000)).outcome == "partly"
+    assert deeper_is_harder(figure_of({(1, 0): [500, 505, 495, 500]}, n_total=1000)).outcome == "not"
+
+
+def test_gains_of_every_n_reproduce_and_gains_of_the_last_alone_do_so_partly() -> None:
+    steady = {(1, 0): [500, 100], (2, 0): [700, 300], (4, 0): [900, 500]}
+    assert more_passes_go_deeper(figure_of(steady, n_total=1000)).outcome == "reproduced"
+    late = {(1, 0): [500, 100], (2, 0): [505, 100], (4, 0): [900, 500]}
+    assert more_passes_go_deeper(figure_of(late, n_total=1000)).outcome == "partly"
+    none = {(1, 0): [500, 100], (2, 0): [505, 100], (4, 0): [495, 104]}
+    assert more_passes_go_deeper(figure_of(none, n_total=1000)).outcome == "not"
+
+
+def test_one_lucky_seed_of_three_is_no_finding() -> None:
+    counts = {(1, seed): [500] for seed in range(3)} | {(4, 0): [900], (4, 1): [510], (4, 2): [505]}
+    assert more_passes_go_deeper(figure_of(counts, n_total=1000)).outcome == "not"
+
+
+def test_reach_ends_at_the_first_depth_on_the_floor() -> None:
+    accuracy = across_seeds(figure_of({(1, 0): [90, 10, 80], (2, 0): [90, 90, 90], (4, 0): [10, 90, 90]}, n_total=100))
+    assert [reach(accuracy, n) for n in (1, 2, 4)] == [1, 3, 0]
