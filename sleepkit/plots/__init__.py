@@ -9,6 +9,7 @@ from sleepkit.plots.learning import learning_curves
 from sleepkit.plots.moment import last_pass, pass_name
 from sleepkit.plots.text import answer_line, token_text
 from sleepkit.plots.theme import Theme, palette, pass_colour
+from sleepkit.plots.windows import throughput
 
 __all__ = [
     "Theme",
@@ -29,5 +30,6 @@ __all__ = [
     "probe_by_pass",
     "probe_map",
     "state_by_pass",
+    "throughput",
     "token_text",
 ]
