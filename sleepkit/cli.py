@@ -84,6 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--quiet", action="store_true", help="no progress bars")
 
+    figure = _add(
+        commands, "figure", _figure, "run the cells of a figure of the paper, or of what lies beyond it, and judge them"
+    )
+    figure.add_argument("name", help="fig2a, fig2b, ...; 'sleepkit presets' says what they are; fig6 is a measurement")
+    figure.add_argument("--size", default="cpu", help="smoke, cpu or paper (default: cpu)")
+    figure.add_argument("--runs", default="runs", help="the folder of all runs; what is finished there is not run again")
+    figure.add_argument("--publish", action="store_true", help="write the results where the notebooks find them")
+    figure.add_argument("--quiet", action="store_true", help="no progress bars")
+
     _add_tasks(commands)
     _add(commands, "presets", _presets, "list the presets")
     _add(commands, "zoo", _zoo, "list the bundled models")
@@ -208,6 +217,31 @@ def _load(name: str) -> "tuple[HybridLM, Task, Card | None, int]":
         return HybridLM.load(Path(name) / "model"), settings.task.create(), None, settings.sleep.window_len
     model, card = zoo.load(name)
     return model, card.task, card, card.sleep.window_len
+
+
+def _figure(options: argparse.Namespace) -> int:
+    from sleepkit.bench import windows
+    from sleepkit.experiments import figures
+    from sleepkit.results import load
+
+    name, size, progress = options.name, options.size, not options.quiet
+    if name == "fig6":
+        data = (
+            load(windows.publish(size, progress=progress))
+            if options.publish
+            else windows.load_or_measure(size, progress=progress)
+        )
+        print(windows.judge(data).markdown())
+        return 0
+    figure = figures.get(name)
+    if options.publish:
+        data = load(figures.publish(name, size, root=options.runs, progress=progress))
+    else:
+        data = figures.load_or_run(name, size, root=options.runs, progress=progress)
+    print(figures.table(name, data))
+    print(figures.cost(data))
+    print(figure.judge(data).markdown())
+    return 0
 
 
 def _notebook(options: argparse.Namespace) -> int:

@@ -110,7 +110,12 @@ def load_or_measure(size: str, *, progress: bool = True) -> xr.Dataset:
 
 
 def publish(size: str, *, progress: bool = True) -> Path:
-    """Measure and write the results where ``load_or_measure`` finds them; return the file."""
+    """Measure and write the results where ``load_or_measure`` finds them; return the file.
+
+    Raises:
+        InvalidInputError: for an unknown size.
+    """
+    require(size in SIZES, "size", f"must be one of {', '.join(SIZES)}", size)
     return results.save(measure_windows(SIZES[size], progress=progress), results_path("fig6", size))
 
 

@@ -17,7 +17,7 @@ from sleepkit.analysis.statistics import across_seeds
 from sleepkit.errors import StoreError, require
 from sleepkit.experiments import presets
 from sleepkit.experiments.cell import gather, run_cell
-from sleepkit.experiments.verdicts import Verdict, deeper_is_harder, more_passes_go_deeper
+from sleepkit.experiments.verdicts import Verdict, a_pass_is_worth_a_layer, deeper_is_harder, more_passes_go_deeper
 from sleepkit.notation import depth_symbol
 from sleepkit.training import TrainSettings
 
@@ -35,6 +35,7 @@ class Figure:
         claim: what the paper says it shows.
         paper: the paper's numbers, in short.
         grid: by size, the options of the preset, one dict a cell.
+        axes: settings that the cells differ in, besides N and depth.
         judge: from the gathered Dataset to a verdict.
     """
 
@@ -44,6 +45,7 @@ class Figure:
     paper: str
     grid: Callable[[str], list[dict[str, int]]]
     judge: Callable[[xr.Dataset], Verdict]
+    axes: tuple[str, ...] = ("seed",)
 
     def cells(self, size: str) -> list[TrainSettings]:
         """Return the settings of every cell.
@@ -52,7 +54,7 @@ class Figure:
             InvalidInputError: for an unknown size.
         """
         require(size in _EXAMPLES, "size", f"must be one of {', '.join(_EXAMPLES)}", size)
-        return [presets.get(self.name, size=size, **options) for options in self.grid(size)]
+        return [presets.get(self.name.replace("_", "-"), size=size, **options) for options in self.grid(size)]
 
 
 def names() -> list[str]:
@@ -110,7 +112,8 @@ def run(name: str, size: str, *, root: str | Path = "runs", progress: bool = Tru
     from tqdm.auto import tqdm
 
     cells = tqdm(get(name).cells(size), disable=not progress, unit="cell", desc=f"{name} {size}")
-    return gather(run_cell(settings, root=root, n_examples=_EXAMPLES[size], progress=progress) for settings in cells)
+    made = (run_cell(settings, root=root, n_examples=_EXAMPLES[size], progress=progress) for settings in cells)
+    return gather(made, axes=get(name).axes)
 
 
 def load_or_run(name: str, size: str, *, root: str | Path = "runs", progress: bool = True) -> xr.Dataset:
@@ -131,17 +134,32 @@ def publish(name: str, size: str, *, root: str | Path = "runs", progress: bool =
 
 def table(name: str, data: xr.Dataset) -> str:
     """Return accuracy by N and depth as a Markdown table, percent with 95 % intervals, the floor and the paper's words below."""
-    accuracy = across_seeds(data)
-    letter, depths = depth_symbol(data.attrs["task"]).paper, accuracy.depth.values.tolist()
+    letter, depths = depth_symbol(data.attrs["task"]).paper, data.depth.values.tolist()
     lines = ["| N | " + " | ".join(f"{letter} = {depth}" for depth in depths) + " |", "|---" * (len(depths) + 1) + "|"]
-    for n_passes in accuracy.n_passes.values.tolist():
-        row = 100 * accuracy.sel(n_passes=n_passes)[["accuracy", "accuracy_low", "accuracy_high"]].to_array().values
-        lines.append(f"| {n_passes} | " + " | ".join(f"{mean:.1f} ({low:.1f}-{high:.1f})" for mean, low, high in row.T) + " |")
+    for what, part in _parts(data):
+        accuracy = across_seeds(part)
+        for n_passes in accuracy.n_passes.values.tolist():
+            row = 100 * accuracy.sel(n_passes=n_passes)[["accuracy", "accuracy_low", "accuracy_high"]].to_array().values
+            if np.isfinite(row).any():
+                cells = " | ".join(f"{mean:.1f} ({low:.1f}-{high:.1f})" for mean, low, high in row.T)
+                lines.append(f"| {n_passes}{what} | {cells} |")
     for_nothing = (
-        f"| {what} | " + " | ".join(f"{100 * value:.1f}" for value in accuracy[what].values) + " |"
-        for what in ("floor", "chance")
+        f"| {what} | " + " | ".join(f"{100 * value:.1f}" for value in data[what].values) + " |" for what in ("floor", "chance")
     )
     return "\n".join([*lines, *for_nothing, "", f"The paper: {get(name).paper}."])
+
+
+def _parts(data: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """Split a figure by the settings its cells differ in, besides N, depth and seed; each part with a name for its rows."""
+    others = [str(dim) for dim in data.accuracy.dims if dim not in ("seed", "n_passes", "depth")]
+    if not others:
+        return [("", data)]
+    (other,) = others
+    return [(f", {_short(value)}", data.sel({other: value})) for value in data[other].values.tolist()]
+
+
+def _short(value: object) -> str:
+    return f"{len(value.split())} layers" if isinstance(value, str) else str(value)
 
 
 def cost(data: xr.Dataset) -> str:
@@ -164,6 +182,15 @@ def _passes_and_seeds(size: str) -> list[dict[str, int]]:
 
 def _passes(size: str) -> list[dict[str, int]]:
     return [{"n_passes": n, "seed": 0} for n in {"smoke": (1, 2), "cpu": (1, 2, 4), "paper": (1, 2, 4)}[size]]
+
+
+def _layers_and_passes(size: str) -> list[dict[str, int]]:
+    pairs = {
+        "smoke": ((2, 1), (2, 2), (4, 1)),
+        "cpu": ((2, 1), (2, 2), (2, 4), (4, 1), (4, 2), (8, 1)),
+        "paper": ((4, 1), (4, 2), (4, 4), (8, 1), (8, 2), (16, 1)),
+    }[size]
+    return [{"n_layers": n_layers, "n_passes": n, "seed": 0} for n_layers, n in pairs]
 
 
 def _depths(size: str) -> list[dict[str, int]]:
@@ -197,6 +224,15 @@ _FIGURES = {
             paper="N = 1 stuck at k >= 4, N = 2 at k >= 8, N = 4 begins to learn k = 16 (test loss)",
             grid=_passes,
             judge=more_passes_go_deeper,
+        ),
+        Figure(
+            name="passes_or_layers",
+            what="Rule 110, N x layers held: 2 layers with N = 4, 4 with N = 2, 8 with N = 1",
+            claim="A pass asleep is worth about as much as a layer: accuracy follows the number of blocks applied, N x layers.",
+            paper="not in the paper, which compares N at one number of layers",
+            grid=_layers_and_passes,
+            judge=a_pass_is_worth_a_layer,
+            axes=("model.layers", "seed"),
         ),
     )
 }

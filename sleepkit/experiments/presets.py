@@ -112,6 +112,20 @@ def fig2b(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSet
 
 
 @preset
+def passes_or_layers(*, size: Size = "paper", n_layers: int = 2, n_passes: int = 1, seed: int = 0) -> TrainSettings:
+    """Is a pass worth a layer? Figure 2b with models of 2, 4 or 8 layers, so that layers x N can be held.
+
+    Beyond the paper. Two layers at the sizes "cpu" and "smoke", and four at "paper", are the runs of Figure 2b themselves.
+
+    Raises:
+        InvalidInputError: if the number of layers is odd: attention and fast weights take turns.
+    """
+    require(n_layers >= 2 and n_layers % 2 == 0, "n_layers", "must be even and 2 or more", n_layers)
+    made = fig2b(size=size, n_passes=n_passes, seed=seed)
+    return made.replace(model=made.model.replace(layers=" ".join(["attn gdn"] * (n_layers // 2))))
+
+
+@preset
 def fig3(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSettings:
     """Figure 3 of Lee et al. 2026: Depo, fixed N, loss and accuracy by the number of hops.
 

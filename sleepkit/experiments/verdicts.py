@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from sleepkit.analysis.statistics import across_seeds, paired_difference, skill
+from sleepkit.training import wilson_interval
 
 Outcome = Literal["reproduced", "partly", "not"]
 _WORDS: dict[Outcome, str] = {"reproduced": "reproduced", "partly": "partly reproduced", "not": "not reproduced"}
@@ -82,6 +83,41 @@ def more_passes_go_deeper(figure: xr.Dataset) -> Verdict:
         f"({low:.1f} to {high:.1f}, {_interval(accuracy)}). Every depth is above the floor up to {reached}."
     )
     return Verdict(outcome, f"{means} %; above the floor up to depth {reached}", sentence)
+
+
+def a_pass_is_worth_a_layer(figure: xr.Dataset) -> Verdict:
+    """Judge "accuracy follows N x layers": at the largest product, do models that loop more reach what deeper ones reach?
+
+    Reproduced: looped models (N above 1) at the largest N x layers answer at least as many questions right as the one of N = 1,
+    up to its 95 % interval. Partly: they answer more than the model with as many layers as they have and N = 1. Not: otherwise.
+    """
+    rows = []
+    for layers in figure.layers.values.tolist():
+        accuracy = across_seeds(figure.sel(layers=layers))
+        for n_passes in accuracy.n_passes.values.tolist():
+            row = accuracy.sel(n_passes=n_passes)
+            if int(row.n_seeds.max()) > 0:
+                rows.append((len(layers.split()), n_passes, *_overall(row)))
+    most = max(n_layers * n for n_layers, n, *_ in rows)
+    at_most = sorted(row for row in rows if row[0] * row[1] == most)
+    deepest, looped = at_most[-1], at_most[:-1]
+    alone = {n_layers: high for n_layers, n, _, _, high in rows if n == 1}
+    assert deepest[1] == 1
+    assert looped
+    equal = all(high >= deepest[3] for *_, high in looped)
+    better = all(low > alone[n_layers] for n_layers, _, _, low, _ in looped)
+    outcome: Outcome = "reproduced" if equal else "partly" if better else "not"
+    words = ", ".join(f"{n_layers} layers x N = {n}: {100 * share:.1f} %" for n_layers, n, share, *_ in rows)
+    at_equal = ", ".join(f"{n_layers} x {n}: {100 * low:.1f}-{100 * high:.1f}" for n_layers, n, _, low, high in at_most)
+    sentence = f"Right over all depths: {words}. At {most} blocks applied to a window, layers x N = {at_equal} (95 % intervals)."
+    return Verdict(outcome, words, sentence)
+
+
+def _overall(row: xr.Dataset) -> tuple[float, float, float]:
+    """Return the share of right answers over all depths with its 95 % interval over answers."""
+    n_correct, n_total = row.n_correct.sum().values, row.n_total.sum().values
+    low, high = wilson_interval(n_correct, n_total)
+    return float(n_correct / n_total), float(low), float(high)
 
 
 def _by_depth(row: xr.Dataset) -> list[xr.Dataset]:

@@ -3,6 +3,7 @@
 from sleepkit.plots.accuracy import accuracy_by_depth, accuracy_summary
 from sleepkit.plots.anatomy import probe_by_pass, probe_map, state_by_pass
 from sleepkit.plots.attention import attention, attention_summary
+from sleepkit.plots.exchange import accuracy_by_blocks
 from sleepkit.plots.fast_weights import fast_weight_change, fast_weights, fast_weights_summary
 from sleepkit.plots.generalisation import accuracy_by_passes
 from sleepkit.plots.learning import learning_curves
@@ -13,6 +14,7 @@ from sleepkit.plots.windows import throughput
 
 __all__ = [
     "Theme",
+    "accuracy_by_blocks",
     "accuracy_by_depth",
     "accuracy_by_passes",
     "accuracy_summary",

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import xarray as xr
 
 from sleepkit import plots, results
 from sleepkit.analysis import across_seeds
 from sleepkit.errors import InvalidInputError, StoreError
 from sleepkit.experiments import figures, presets
-from sleepkit.experiments.verdicts import deeper_is_harder, more_passes_go_deeper, reach
+from sleepkit.experiments.verdicts import a_pass_is_worth_a_layer, deeper_is_harder, more_passes_go_deeper, reach
 from tests.support.figures import figure_of
 
 SIZES = get_args(presets.Size)
@@ -18,9 +19,15 @@ COMMITTED = sorted(path.stem for path in figures.RESULTS.glob("*.nc"))
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", figures.names())
-def test_every_cell_of_a_figure_is_another_run_with_the_same_data_for_every_n(name: str, size: str) -> None:
+def test_every_cell_of_a_figure_is_another_run(name: str, size: str) -> None:
     cells = figures.get(name).cells(size)
     assert len({cell.digest() for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["fig2b", "fig3"])
+def test_runs_of_all_n_differ_in_n_alone(name: str, size: str) -> None:
+    cells = figures.get(name).cells(size)
     by_data: dict[str, set[int]] = {}
     for cell in cells:
         others = cell.with_overrides("sleep.n_passes=1").digest()
@@ -85,6 +92,26 @@ def test_gains_of_every_n_reproduce_and_gains_of_the_last_alone_do_so_partly() -
 def test_one_lucky_seed_of_three_is_no_finding() -> None:
     counts = {(1, seed): [500] for seed in range(3)} | {(4, 0): [900], (4, 1): [510], (4, 2): [505]}
     assert more_passes_go_deeper(figure_of(counts, n_total=1000)).outcome == "not"
+
+
+def test_a_loop_that_does_what_layers_do_is_worth_them() -> None:
+    def layered(looped: int, alone: int, deep: int) -> xr.Dataset:
+        two = figure_of({(1, 0): [alone], (2, 0): [looped]}, n_total=1000)
+        four = figure_of({(1, 0): [deep]}, n_total=1000)
+        parts = [two.expand_dims(layers=["attn gdn"]), four.expand_dims(layers=["attn gdn attn gdn"])]
+        of_the_task = {name: two[name] for name in ("floor", "chance")}
+        joined = xr.merge([part.drop_vars(list(of_the_task)) for part in parts], combine_attrs="drop", join="outer")
+        return joined.assign(of_the_task).assign_attrs(two.attrs)
+
+    assert a_pass_is_worth_a_layer(layered(800, 500, 790)).outcome == "reproduced"
+    assert a_pass_is_worth_a_layer(layered(700, 500, 900)).outcome == "partly"
+    assert a_pass_is_worth_a_layer(layered(505, 500, 900)).outcome == "not"
+    assert plots.accuracy_by_blocks(layered(800, 500, 790)).data[0].x == (2, 4)
+
+
+def test_an_odd_number_of_layers_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="n_layers: must be even"):
+        presets.get("passes-or-layers", n_layers=3)
 
 
 def test_reach_ends_at_the_first_depth_on_the_floor() -> None:
