@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from sleepkit import zoo
+from sleepkit.bench import reproduction
 from sleepkit.bench.rows import ROWS
 from sleepkit.errors import require
 from sleepkit.files import whole_file
@@ -75,6 +76,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "depo-table": partial(_zoo_table, _DEPO),
     "depo-finding": partial(_finding, _DEPO),
     "performance": performance,
+    "reproduction": reproduction.table,
 }
 
 

@@ -75,7 +75,7 @@ def measure(run: Run, *, n_passes: Sequence[int], n_examples: int, progress: boo
     renamed = {"n_correct": "validation_n_correct", "n_total": "validation_n_total", "accuracy": "training_accuracy"}
     history = run.history.rename({old: new for old, new in renamed.items() if old in run.history})
     history = history.drop_vars(["floor", "chance"], errors="ignore")
-    together = xr.merge([counted, history], join="outer", combine_attrs="drop")
+    together = xr.merge([counted, history], join="outer", combine_attrs="drop", compat="no_conflicts")
     together.attrs = {**counted.attrs, **history.attrs}
     return results.check(together, "cell")
 

@@ -36,7 +36,7 @@ def learning_curves(
 
     Raises:
         StoreError: if the dataset is no figure.
-        InvalidInputError: if nothing was validated, or ``depth`` or ``n_passes`` is not in it.
+        InvalidInputError: if nothing was validated, the runs differ in other settings, or ``depth`` or ``n_passes`` is not in it.
     """
     check(figure, "figure")
     require(
@@ -45,6 +45,8 @@ def learning_curves(
         "must hold validation_accuracy (validate_every above 0)",
         sorted(map(str, figure)),
     )
+    others = set(figure.accuracy.dims) - {"seed", "n_passes", "depth"}
+    require(not others, "figure", "must have the dimensions seed, n_passes and depth alone (select the others)", sorted(others))
     for name, value in (("depth", depth), ("n_passes", n_passes)):
         known = figure[name].values.tolist()
         require(value is None or value in known, name, f"must be one of {known}", value)
