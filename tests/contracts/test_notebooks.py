@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 from sleepkit.notebook import (
     FOLDER,
     MOST_RENDERED_BYTES,
+    NotebookError,
     names,
     notebook_parameters,
     notebook_path,
@@ -173,3 +174,29 @@ def test_the_quickstart_runs_without_sleep_and_with_one_pass_asleep(n_passes: in
     drawn = {trace["name"].split(",")[0] for trace in traces if trace["name"].startswith("N = ")}
     assert drawn == {f"N = {count}" for count in curves}
     assert ("nothing slept" in verdict(made)) == (n_passes == 1)
+
+
+SMOKE: dict[str, dict[str, object]] = {
+    **{name: {"size": "smoke"} for name in ("fig2a", "fig2b", "fig3", "passes_or_layers")},
+    "fig6": {"size": "smoke"},
+    "generalisation": {"n_examples": 16, "most_passes": 6},
+    "anatomy": {"n_examples": 64, "n_passes": 2},
+}
+
+
+def test_every_notebook_but_the_quickstart_has_a_small_size() -> None:
+    assert {*SMOKE, "00_quickstart"} == set(names())
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", SMOKE)
+def test_a_notebook_runs_in_small_and_ends_with_a_verdict(name: str, tmp_path: Path) -> None:
+    values = SMOKE[name] | ({"runs": str(tmp_path / "runs")} if "runs" in notebook_parameters(name) else {})
+    made = run_notebook(name, tmp_path / "out.ipynb", values, progress=False)
+    assert verdict(made).startswith("**Verdict: ")
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_an_unknown_size_is_refused_by_the_notebook(tmp_path: Path) -> None:
+    with pytest.raises(NotebookError, match="size: must be one of smoke, cpu, paper"):
+        run_notebook("fig2b", tmp_path / "out.ipynb", {"size": "huge"}, progress=False)
