@@ -25,7 +25,18 @@ import torch
 from torch import Tensor
 
 from sleepkit.errors import require
-from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, check_batch_request, cut_from_blocks
+from sleepkit.tasks.base import (
+    ANSWER,
+    CONTEXT,
+    NOTHING_ASKED,
+    PAD,
+    QUERY,
+    Batch,
+    Floor,
+    Split,
+    check_batch_request,
+    cut_from_blocks,
+)
 from sleepkit.tasks.depo_config import DepoConfig
 from sleepkit.tasks.depo_floor import depo_floor
 from sleepkit.tasks.depo_graphs import BLOCK, Graphs, draw, followers
