@@ -7,8 +7,9 @@ Inputs and gates are read and evicted, the gates in random order and under rando
 * Gates stand in levels of equal size. One argument of a gate of level d comes from level d - 1 and the other from anywhere below,
   in random order, so that the depth of the gate is d exactly. Neither its name nor its place says which it is.
 * Every gate is drawn as often as its negation, so that every value is a fair coin, and those of different gates are independent.
-* A value can be certain earlier: ``and`` needs one 0. Coordinate ``certificate`` is the depth of the shallowest proof of
-  the value; with gates xor and xnor alone it is the depth, but these are a group (Z2), and a sum is enough.
+* A value can be certain earlier: one 0 settles ``and``. Coordinate ``certificate`` is the depth of the shallowest proof of the value:
+  1, 2.9 and 4.4 in the mean at depths 1, 4 and 8 of the default circuits (8,192 drawn), and the whole depth in 100, 38 and 9 %. With
+  xor and xnor alone it is the depth, but then a sum mod 2 of inputs and negations is enough.
 
 Axes: G circuits, A questions, N nodes: inputs, then gates level by level.
 """

@@ -313,11 +313,13 @@ def _depths(config: QuestionConfig, split: Split, number: int, source: np.random
     n_queries = config.n_queries
     if split == "train":
         chosen = weighted_choice(source.random_raw(_BLOCK * n_queries), config.weights)
-        return np.asarray(config.all_depths)[chosen].reshape(_BLOCK, n_queries)
+        drawn: np.ndarray = np.asarray(config.all_depths)[chosen].reshape(_BLOCK, n_queries)
+        return drawn
     depths = config.asked_depths
     spread = np.arange(n_queries) * len(depths) // n_queries
     dealt = depths[(number * _BLOCK + np.arange(_BLOCK)[:, None] + spread) % len(depths)]
-    return np.asarray(np.take_along_axis(dealt, orders(source, _BLOCK, n_queries), axis=1))
+    shuffled: np.ndarray = np.take_along_axis(dealt, orders(source, _BLOCK, n_queries), axis=1)
+    return shuffled
 
 
 def _verdict(words: list[str], said: int, truth: int) -> str:
