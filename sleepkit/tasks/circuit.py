@@ -5,13 +5,14 @@ Inputs and gates are read and evicted, the gates in random order and under rando
     x1 0  x2 1 ... g3 and g7 x1  g5 xor x2 g3 ... | [ASK] g5   [ASK] g7 ...       targets: 0 or 1, at the name of the gate
 
 * Gates stand in levels of equal size, and both arguments of a gate come from the level right below it. So no value is settled
-  early: one 0 proves that ``and`` gives 0, but proving that 0 goes down all d levels of a gate of depth d, whichever way it takes.
+  early: one 0 settles ``and``, but to prove that 0 one goes down all d levels of a gate of depth d, whichever way one takes.
   Neither name nor place of a gate says which level it is in.
 * Whoever follows j levels only, from coins in place of what is below, is right more often than a coin, as small circuits forget:
-  58, 64, 69, 73, 76, 79 and 82 % for j = 1 .. 7 at depth 8 of the default circuits (20,000 drawn); in 64 gates, 58 to 73 %.
+  58, 64, 69, 73, 76, 79 and 82 % for j = 1 .. 7 at depth 8 of the default circuits (20,000 drawn); with 64 gates and 8 inputs,
+  58 to 73 %.
 * A gate is drawn as often as its negation, so that values are fair coins, and those of different gates are independent.
-* Circuit value is complete for P at any depth, and for NC1 where the depth is logarithmic in the size (Buss 1987 for formulas):
-  no fixed number of layers follows it unless TC0 = NC1. With xor and xnor alone a sum mod 2 is enough, once it is known of what.
+* Circuit value is complete for P, and for NC1 where depth is logarithmic in size: no fixed number of layers follows it unless
+  TC0 = NC1. With xor and xnor alone a sum mod 2 is enough, once it is known of what.
 * Coordinate ``size`` counts the gates that a value hangs on, itself included.
 
 Axes: G circuits, A questions, N nodes: inputs, then gates level by level; W gates of one level.

@@ -37,7 +37,7 @@ class PointersConfig(QuestionConfig):
             nodes in the mean (Flajolet and Odlyzko 1990), and a function without one of k hops is never drawn.
     """
 
-    n_nodes: int = 16
+    n_nodes: int = 32
     n_hops: int = 8
 
     @property

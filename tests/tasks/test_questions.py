@@ -27,7 +27,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "images": ("permutations", {}),
     "elements": ("permutations", {"group": "S4xZ5", "written": "elements", "window_len": 4}),
     "pointers": ("pointer-chasing", {}),
-    "pointers-32": ("pointer-chasing", {"n_nodes": 32, "n_hops": 5, "n_queries": 3, "window_len": 16}),
+    "pointers-12": ("pointer-chasing", {"n_nodes": 12, "n_hops": 6, "n_queries": 3, "window_len": 16}),
 }
 EVERY = pytest.mark.parametrize("case", CASES)
 
@@ -178,7 +178,16 @@ def test_floors_of_one_answer_are_those_of_the_draw(case: str) -> None:
     np.testing.assert_allclose(floor.exact_chance, floor.chance**task.config.n_queries)
 
 
-GOLDEN: dict[str, tuple[str, str]] = {}
+GOLDEN = {
+    "affine": ("c0ac9681effa7195aa4386c3c6d65034", "ccfd662361e76a9654512e369a511fe9"),
+    "affine-3": ("d0b728f33e52403ecad113f420d53792", "d4bf95f5eb0031a778bf189818dab984"),
+    "circuit": ("70608408d7278969ced7be4696798086", "97396e424b936104b814435f757f0fa8"),
+    "circuit-sums": ("67517623650111c1e2a461edd437e5e7", "9486b5dedff95eb381381cd25a7a0a8e"),
+    "images": ("33ebddcb131d3eb95119090338dbba70", "6e44337039a79514cb3a4695ac8bad94"),
+    "elements": ("20c1d5cf76499ae820ef3e36a1fd94f2", "7e99e54fc69abf5a570a00ac6f6440e7"),
+    "pointers": ("d1acd8def613aff0839f97d0a1ef765c", "be4e46e7dad0c791d19d20fd471ca7fd"),
+    "pointers-12": ("540df900672a3967c5d71c0ff5e5efc2", "2d5341864a817f575f03f28f8eac1ef7"),
+}
 
 
 @EVERY
