@@ -16,7 +16,7 @@ from sleepkit.errors import require
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
 from sleepkit.tasks.drawing import below
-from sleepkit.tasks.questions import Asked, QuestionConfig, QuestionTask, Sizes, depth_words, independent_floor
+from sleepkit.tasks.questions import Asked, QuestionConfig, QuestionTask, Sizes, at_depth, depth_words, independent_floor
 
 
 @settings
@@ -70,7 +70,7 @@ class Affine(QuestionTask[AffineConfig]):
             factor[:, step] = maps[:, step, 0] * before[0] % p
             shift[:, step] = (maps[:, step, 0] * before[1] + maps[:, step, 1]) % p
         start = below(source, depth.shape, p)
-        prefix_factor, prefix_shift = (np.take_along_axis(part, depth - 1, axis=1) for part in (factor, shift))
+        prefix_factor, prefix_shift = at_depth(factor, depth), at_depth(shift, depth)
         queries = np.stack([p - 1 + depth, start], axis=-1)
         return Asked(contents, queries, (prefix_factor * start + prefix_shift) % p, {"factor": prefix_factor})
 

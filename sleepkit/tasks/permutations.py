@@ -25,7 +25,7 @@ from sleepkit.errors import require
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
 from sleepkit.tasks.drawing import below
-from sleepkit.tasks.questions import Asked, QuestionConfig, QuestionTask, Sizes, depth_words, independent_floor
+from sleepkit.tasks.questions import Asked, QuestionConfig, QuestionTask, Sizes, at_depth, depth_words, independent_floor
 
 # Generators, each a list of cycles; points are printed 1 .. 9, a .. g.
 _GENERATORS = {
@@ -102,7 +102,7 @@ class Permutations(QuestionTask[PermutationsConfig]):
         prefixes = contents.copy()
         for step in range(1, self.config.n_permutations):
             prefixes[:, step] = table[prefixes[:, step - 1], contents[:, step]]
-        prefix = np.take_along_axis(prefixes, depth - 1, axis=1)
+        prefix = at_depth(prefixes, depth)
         if self.config.written == "elements":
             return Asked(contents, (len(members) - 1 + depth)[..., None], prefix, {"moved": _n_moved(members)[prefix]})
         degree = members.shape[1]

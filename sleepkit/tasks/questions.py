@@ -253,6 +253,12 @@ def depth_words(config: QuestionConfig) -> list[str]:
     return [f"d={depth}" for depth in range(1, config.sizes.deepest + 1)]
 
 
+def at_depth(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Take what stands at each question's depth: values [G, deepest], from depth 1 on, and depths [G, A] -> [G, A]."""
+    taken: np.ndarray = np.take_along_axis(values, depth - 1, axis=1)
+    return taken
+
+
 def independent_floor(depth: np.ndarray, n_queries: int, *, chance: float, constant: float, exact_constant: float) -> Floor:
     """Return floors that are the same at every depth; ``exact_constant`` is the best guess right ``n_queries`` times at once."""
     same = np.ones(len(depth))
