@@ -92,7 +92,7 @@ class Floor:
         constant: [D] accuracy of the best constant answer, one answer.
         exact_chance: [D] the same guess, all answers of an example right at once.
         exact_constant: [D] the best constant, all answers of an example right at once.
-        source: how it was obtained ("enumerated", "exact" from the laws of the draw, or "sampled").
+        source: how it was obtained ("enumerated", "exact" from the laws of the draw, or "sampled"; or which part how).
     """
 
     depth: np.ndarray
