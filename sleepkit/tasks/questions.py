@@ -50,7 +50,7 @@ class Sizes(NamedTuple):
 
 
 @settings
-class QuestionConfig(Settings):
+class QuestionConfig(Settings, abc.ABC):
     """Settings that every such task has.
 
     Attributes:
@@ -68,9 +68,9 @@ class QuestionConfig(Settings):
     seed: int = 0
 
     @property
+    @abc.abstractmethod
     def sizes(self) -> Sizes:
-        """What follows from the settings; every task says it."""
-        raise NotImplementedError
+        """What follows from the settings."""
 
     @property
     def all_depths(self) -> tuple[int, ...]:
