@@ -87,10 +87,9 @@ class Permutations(QuestionTask[PermutationsConfig]):
     @property
     def vocab(self) -> list[str]:
         """Printable strings by token id: points, or whole permutations as the images of 1, 2, ..; then the depths."""
-        members = elements(self.config.group)
-        if self.config.written == "images":
-            return [*_POINTS[: members.shape[1]], *depth_words(self.config)]
-        return [*("".join(_POINTS[point] for point in member) for member in members), *depth_words(self.config)]
+        group = self.config.group
+        words = _POINTS[: elements(group).shape[1]] if self.config.written == "images" else _printed(group)
+        return [*words, *depth_words(self.config)]
 
     def contents(self, source: np.random.Philox, n: int) -> np.ndarray:
         """Draw every permutation uniformly: [n, n_permutations] numbers of group elements."""
@@ -130,7 +129,7 @@ class Permutations(QuestionTask[PermutationsConfig]):
             for step in range(steps):
                 path.append(context[step * length : (step + 1) * length][path[-1]])
             return path
-        reached = sorted(words[context[0]], key=_POINTS.index)
+        reached = list(_POINTS[: len(words[0])])
         met = []
         for token in context[:steps]:
             reached = [words[token][_POINTS.index(point)] for point in reached]
@@ -164,6 +163,12 @@ def elements(group: Group) -> np.ndarray:
         new = list(found - known)
         known |= found
     return np.array(sorted(known))
+
+
+@functools.cache
+def _printed(group: Group) -> tuple[str, ...]:
+    """Return the images of each permutation as one word."""
+    return tuple("".join(_POINTS[point] for point in member) for member in elements(group))
 
 
 @functools.cache
