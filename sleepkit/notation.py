@@ -59,7 +59,7 @@ SYMBOLS = (
     Symbol("h", "hidden", "", "residual stream", "Residual stream; fed from pass to pass and thrown away after the window."),
 )
 BY_CODE = {symbol.code: symbol for symbol in SYMBOLS}
-_DEPTHS = {"rule110": "rollout_depth", "depo": "n_hops"}
+_DEPTHS = {"rule110": "rollout_depth", "depo": "n_hops", "pointer-chasing": "n_hops"}
 
 
 def label(code: str) -> str:

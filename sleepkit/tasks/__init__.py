@@ -6,9 +6,13 @@ from typing import Any
 
 from sleepkit.errors import require
 from sleepkit.settings import Settings
+from sleepkit.tasks.affine import Affine, AffineConfig
 from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, Task
+from sleepkit.tasks.circuit import Circuit, CircuitConfig
 from sleepkit.tasks.depo import Depo
 from sleepkit.tasks.depo_config import DepoConfig
+from sleepkit.tasks.permutations import Permutations, PermutationsConfig
+from sleepkit.tasks.pointers import Pointers, PointersConfig
 from sleepkit.tasks.rule110 import Rule110, Rule110Config
 
 __all__ = [
@@ -17,10 +21,18 @@ __all__ = [
     "NOTHING_ASKED",
     "PAD",
     "QUERY",
+    "Affine",
+    "AffineConfig",
     "Batch",
+    "Circuit",
+    "CircuitConfig",
     "Depo",
     "DepoConfig",
     "Floor",
+    "Permutations",
+    "PermutationsConfig",
+    "Pointers",
+    "PointersConfig",
     "Rule110",
     "Rule110Config",
     "Split",
@@ -31,7 +43,11 @@ __all__ = [
 ]
 
 _REGISTRY: dict[str, tuple[type[Settings], Callable[[Any], Task]]] = {
+    "affine": (AffineConfig, Affine),
+    "circuit": (CircuitConfig, Circuit),
     "depo": (DepoConfig, Depo),
+    "permutations": (PermutationsConfig, Permutations),
+    "pointer-chasing": (PointersConfig, Pointers),
     "rule110": (Rule110Config, Rule110),
 }
 

@@ -92,7 +92,7 @@ class Floor:
         constant: [D] accuracy of the best constant answer, one answer.
         exact_chance: [D] the same guess, all answers of an example right at once.
         exact_constant: [D] the best constant, all answers of an example right at once.
-        source: how it was obtained ("enumerated", "exact" from the laws of the draw, or "sampled").
+        source: how it was obtained ("enumerated", "exact" from the laws of the draw, or "sampled"; or which part how).
     """
 
     depth: np.ndarray
@@ -156,3 +156,21 @@ def check_batch_request(split: str, index: int, size: int) -> None:
     for name, value, least in (("index", index, 0), ("size", size, 1)):
         good = isinstance(value, int) and not isinstance(value, bool) and value >= least
         require(good, name, f"must be an integer >= {least}", value)
+
+
+def cut_from_blocks(block: Callable[[int], Batch], block_len: int, start: int, stop: int) -> Batch:
+    """Cut examples ``start`` to ``stop`` from blocks that are drawn whole, by number, and widen every tensor to int64."""
+    numbers = range(start // block_len, (stop - 1) // block_len + 1)
+    cuts = [(max(start - number * block_len, 0), min(stop - number * block_len, block_len)) for number in numbers]
+    parts = [block(number).rows(*cut) for number, cut in zip(numbers, cuts, strict=True)]
+
+    def joined(tensors: list[Tensor]) -> Tensor:
+        return tensors[0].long() if len(tensors) == 1 else torch.cat(tensors).long()
+
+    return Batch(
+        tokens=joined([part.tokens for part in parts]),
+        targets=joined([part.targets for part in parts]),
+        segment=joined([part.segment for part in parts]),
+        answer_id=joined([part.answer_id for part in parts]),
+        coords={name: joined([part.coords[name] for part in parts]) for name in parts[0].coords},
+    )

@@ -25,7 +25,18 @@ import torch
 from torch import Tensor
 
 from sleepkit.errors import require
-from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, check_batch_request
+from sleepkit.tasks.base import (
+    ANSWER,
+    CONTEXT,
+    NOTHING_ASKED,
+    PAD,
+    QUERY,
+    Batch,
+    Floor,
+    Split,
+    check_batch_request,
+    cut_from_blocks,
+)
 from sleepkit.tasks.depo_config import DepoConfig
 from sleepkit.tasks.depo_floor import depo_floor
 from sleepkit.tasks.depo_graphs import BLOCK, Graphs, draw, followers
@@ -79,11 +90,7 @@ class Depo:
             InvalidInputError: for an unknown split, a negative index or an empty size.
         """
         check_batch_request(split, index, size)
-        start, stop = index * size, (index + 1) * size
-        numbers = range(start // BLOCK, (stop - 1) // BLOCK + 1)
-        cuts = [(max(start - number * BLOCK, 0), min(stop - number * BLOCK, BLOCK)) for number in numbers]
-        parts = [_block(self.config, split, number).rows(*cut) for number, cut in zip(numbers, cuts, strict=True)]
-        return _widened(parts)
+        return cut_from_blocks(functools.partial(_block, self.config, split), BLOCK, index * size, (index + 1) * size)
 
     def solve(self, tokens: Tensor) -> Tensor:
         """Answer from the tokens alone, by walking the graph: [B, T] -> token ids [B, A], or [B, A, 2] for names of two tokens.
@@ -128,21 +135,6 @@ class Depo:
         require(0 <= row < batch.size, "row", f"must be in [0, {batch.size})", row)
         answers = None if predicted is None else predicted[row].reshape(self.config.n_queries, -1)
         return describe(self.config, self.vocab, batch.rows(row, row + 1), answers)
-
-
-def _widened(parts: list[Batch]) -> Batch:
-    """Put the parts of a batch together as int64."""
-
-    def joined(tensors: list[Tensor]) -> Tensor:
-        return tensors[0].long() if len(tensors) == 1 else torch.cat(tensors).long()
-
-    return Batch(
-        tokens=joined([part.tokens for part in parts]),
-        targets=joined([part.targets for part in parts]),
-        segment=joined([part.segment for part in parts]),
-        answer_id=joined([part.answer_id for part in parts]),
-        coords={name: joined([part.coords[name] for part in parts]) for name in parts[0].coords},
-    )
 
 
 @functools.lru_cache(maxsize=4)

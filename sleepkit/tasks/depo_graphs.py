@@ -10,12 +10,12 @@ import numpy as np
 from sleepkit.seeds import stream, unit_floats, weighted_choice
 from sleepkit.tasks.base import Split
 from sleepkit.tasks.depo_config import DepoConfig
+from sleepkit.tasks.drawing import mixed, shuffled_slots
 
 BLOCK = 2048
 _TABLE_ENTRIES = 2**21
 _CANDIDATES = 8192
 _ODD_1, _ODD_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,20 +155,6 @@ def partial_shuffle(words: np.ndarray, size: np.ndarray | int) -> np.ndarray:
     return picked.T
 
 
-def shuffled_slots(words: np.ndarray, n_nodes: np.ndarray) -> np.ndarray:
-    """Put the nodes of each graph in random order, behind the nodes it does not have: uint64 [G, n_max] -> int64 [G, n_max].
-
-    Sorts random words whose lowest bits hold the node.
-    """
-    n_max = words.shape[1]
-    node = np.arange(n_max, dtype=np.uint64)
-    low = np.uint64(2 ** (n_max - 1).bit_length() - 1)
-    present = np.arange(n_max) < np.asarray(n_nodes)[:, None]
-    keys = np.where(present, (words | (low + np.uint64(1))) & ~low, np.uint64(0)) | node
-    keys.sort(axis=1)
-    return (keys & low).astype(np.int64)
-
-
 def followers(names: np.ndarray, n_nodes: np.ndarray) -> np.ndarray:
     """Return the name each node leads to: [G, n_max] -> [G, n_max]."""
     following = np.roll(names, -1, axis=1)
@@ -181,14 +167,7 @@ def reserved_for_evaluation(names: np.ndarray, n_nodes: np.ndarray) -> np.ndarra
 
     The hash sums over edges, so neither the node a cycle is written from nor the order of its edges matters.
     """
-    edges = _mixed(names.astype(np.uint64) * _ODD_1 + followers(names, n_nodes).astype(np.uint64) * _ODD_2)
+    edges = mixed(names.astype(np.uint64) * _ODD_1 + followers(names, n_nodes).astype(np.uint64) * _ODD_2)
     total = np.where(np.arange(names.shape[1]) < n_nodes[:, None], edges, np.uint64(0)).sum(axis=1, dtype=np.uint64)
-    reserved: np.ndarray = (_mixed(total) & np.uint64(63)) == 0
+    reserved: np.ndarray = (mixed(total) & np.uint64(63)) == 0
     return reserved
-
-
-def _mixed(words: np.ndarray) -> np.ndarray:
-    words = (words ^ (words >> np.uint64(30))) * _MIX_1
-    words = (words ^ (words >> np.uint64(27))) * _MIX_2
-    mixed: np.ndarray = words ^ (words >> np.uint64(31))
-    return mixed

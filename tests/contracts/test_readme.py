@@ -1,5 +1,6 @@
 """The README agrees with the code, the cards and the committed measurements."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -7,10 +8,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
+from sleepkit import tasks
 from sleepkit.bench import readme
 from sleepkit.bench.report import SUITES
+from sleepkit.tasks.audit import audit
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -63,6 +67,23 @@ def test_the_first_python_example_runs() -> None:
     block = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[0].replace("n_examples=512", "n_examples=8")
     done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_task_of_the_example_passes_the_audit_and_takes_one_line_of_the_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = README.partition("## Adding a task\n")[2].partition("\n## ")[0]
+    (tmp_path / "readme_parity.py").write_text(re.search(r"```python\n(.*?)```", section, flags=re.DOTALL)[1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("readme_parity")
+    line = re.search(r"`(\".*?\),)`", section)[1]
+    monkeypatch.setattr(tasks, "_REGISTRY", {**tasks._REGISTRY, **eval(f"{{{line}}}", vars(module))})
+    task = tasks.create("parity", n_bits=30, depths=[1, 4, 30])
+    findings = audit(task, n_examples=300)
+    assert len(findings) > 30
+    assert [finding for finding in findings if finding.n_failed] == []
+    assert "question 0, depth " in task.render(task.batch("test", 0, 1), 0)
+    assert tasks.describe("parity") == "Parity of the first d bits."
 
 
 def test_the_environment_file_installs_the_project_and_nothing_else() -> None:

@@ -46,9 +46,9 @@ def put(where: Any, value: int) -> Callable[[torch.Tensor], None]:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("rule110", {}), ("rule110", MIXED), ("depo", SMALL_DEPO), ("depo", {**SMALL_DEPO, "names": "1-2"}), ("depo", {})],
+    [*((name, {}) for name in tasks.names()), ("rule110", MIXED), ("depo", SMALL_DEPO), ("depo", {**SMALL_DEPO, "names": "1-2"})],
 )
-def test_sound_tasks_pass(name: str, options: dict[str, Any]) -> None:
+def test_every_task_passes(name: str, options: dict[str, Any]) -> None:
     findings = audit(tasks.create(name, **options), n_examples=300)
     assert [finding for finding in findings if finding.n_failed] == []
     assert {finding.split for finding in findings} == {"train", "validation", "test"}

@@ -16,7 +16,8 @@ from sleepkit.errors import InvalidInputError
 from sleepkit.sleep import schedule
 from sleepkit.tasks import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Depo
 from sleepkit.tasks.audit import true_answers
-from sleepkit.tasks.depo_graphs import partial_shuffle, reserved_for_evaluation, shuffled_slots
+from sleepkit.tasks.depo_graphs import partial_shuffle, reserved_for_evaluation
+from sleepkit.tasks.drawing import shuffled_slots
 from tests.support.compare import assert_same_bits
 
 SPLITS = ("train", "validation", "test")
