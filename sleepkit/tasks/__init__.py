@@ -9,6 +9,8 @@ from sleepkit.settings import Settings
 from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, Task
 from sleepkit.tasks.depo import Depo
 from sleepkit.tasks.depo_config import DepoConfig
+from sleepkit.tasks.gsm import Gsm
+from sleepkit.tasks.gsm_config import GsmConfig
 from sleepkit.tasks.rule110 import Rule110, Rule110Config
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     "Depo",
     "DepoConfig",
     "Floor",
+    "Gsm",
+    "GsmConfig",
     "Rule110",
     "Rule110Config",
     "Split",
@@ -32,6 +36,7 @@ __all__ = [
 
 _REGISTRY: dict[str, tuple[type[Settings], Callable[[Any], Task]]] = {
     "depo": (DepoConfig, Depo),
+    "gsm": (GsmConfig, Gsm),
     "rule110": (Rule110Config, Rule110),
 }
 
