@@ -18,7 +18,6 @@ Axes: B example, T position, A answer (always one).
 """
 
 import functools
-import itertools
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from sleepkit.tasks.gsm_floor import gsm_floor
 from sleepkit.tasks.gsm_graph import Problem, drawer, words_of
 from sleepkit.tasks.gsm_oracle import read, resolve
 from sleepkit.tasks.gsm_text import describe, printed, prose
+from sleepkit.tasks.gsm_words import encoded, writer
 
 _BLOCK = 256
 _PAD_TOKEN = 0
@@ -179,25 +179,23 @@ def _block(config: GsmConfig, split: Split, number: int) -> tuple[np.ndarray, ..
 def _written(config: GsmConfig, problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
     """Lay problems out: tokens and targets, int16 [_BLOCK, T]."""
     words = config.wording
-    write = words.writer(config.spelled_forms)
+    write = writer(words, config.spelled_forms)
+    questions = [words.question[problem.cells[0]] for problem in problems]
     rows = []
-    for problem in problems:
-        question = words.question[problem.query]
-        sentences = map(write, problem.facts)
-        facts = list(itertools.chain(question, *sentences) if config.question == "first" else itertools.chain(*sentences))
-        rows.append([_PAD_TOKEN] * (config.context_len - len(facts)) + facts)
-    size = len(problems)
-    values = np.array([problem.answer for problem in problems])
+    for problem, question in zip(problems, questions, strict=True):
+        before = encoded(question) if config.question == "first" else b""
+        context = before + write(problem.facts, problem.cells)
+        rows.append(context.rjust(2 * config.context_len, b"\0"))  # padding is token 0
+    values = np.array([[problem.answer] for problem in problems])
     if config.modulus is None:
-        answers = values[:, None] // 10 ** np.arange(config.answer_len)[::-1] % 10
+        answers = words.first_number + values // 10 ** np.arange(config.answer_len)[::-1] % 10
     else:
-        answers = values[:, None] % config.modulus
-    answers += words.first_number
+        answers = words.first_number + values % config.modulus
     mark = config.mark_at
-    tokens = np.empty((size, config.context_len + config.block_len), dtype=np.int16)
-    tokens[:, : config.context_len] = rows
+    tokens = np.empty((len(problems), mark + config.answer_len), dtype=np.int16)
+    tokens[:, : config.context_len] = np.frombuffer(b"".join(rows), dtype="<i2").reshape(len(problems), -1)
     if config.question == "last":
-        tokens[:, config.context_len : mark] = [words.question[problem.query] for problem in problems]
+        tokens[:, config.context_len : mark] = questions
     tokens[:, mark] = words.mark
     tokens[:, mark + 1 :] = answers[:, :-1]
     targets = np.full_like(tokens, NOTHING_ASKED)

@@ -22,7 +22,6 @@ from sleepkit.errors import refuse
 from sleepkit.seeds import stream
 from sleepkit.tasks.gsm_config import GsmConfig
 from sleepkit.tasks.gsm_forms import Reach
-from sleepkit.tasks.gsm_words import Fact
 
 _WORDS = 8192
 _CONSTANTS_TRIES = 4
@@ -49,20 +48,36 @@ class Core(NamedTuple):
     chain: int
 
 
-class Problem(NamedTuple):
-    """One problem.
+class Fact(NamedTuple):
+    """One statement.
 
     Attributes:
-        query: the cell asked about.
-        answer: its value.
+        about: the quantity stated.
+        form: number of its form in the list of forms.
+        constant: its constant, 0 if it has none.
+        terms: quantities it reads, in the order of the sentence; the items of a total.
+    """
+
+    about: int
+    form: int
+    constant: int
+    terms: list[int]
+
+
+class Problem(NamedTuple):
+    """One problem. Quantity 0 is asked about.
+
+    Attributes:
         facts: every fact, shuffled.
+        cells: cell by quantity.
+        answer: value of quantity 0.
         n_needed: facts the answer needs.
         chain: longest chain of needed facts.
     """
 
-    query: int
-    answer: int
     facts: list[Fact]
+    cells: list[int]
+    answer: int
     n_needed: int
     chain: int
 
@@ -85,6 +100,7 @@ class Drawer:
         self._max_value, self._max_constant = config.max_value, config.max_constant
         self.forms, self._weights = config.spelled
         self._reach = Reach(self.forms, config.n_ops)
+        self._cells = list(range(config.n_kinds * (config.n_places - config.n_totals)))  # places not yet drawn
         rules = {"times": _PRODUCT, "difference": _DIFFERENCE}
         self._specs = [(form.n_terms, form.constant, rules.get(form.name, _SUM)) for form in self.forms]
         self._core_laws: dict[tuple[int, int], Law] = {}
@@ -188,106 +204,86 @@ class Drawer:
     def problem(self, n_ops: int, take: Take) -> Problem:
         """Draw a problem of ``n_ops`` operations."""
         core = self.core(n_ops, take)
-        draft = _Draft(self.config, core.values, take)
-        cells = draft.cells
-        cells[0] = draft.cell()
-        for asked, number, terms in core.steps:
-            fresh = [term for term in terms if cells[term] < 0]
-            names = draft.items(len(fresh)) if self._n_items[number] else [draft.cell() for _ in fresh]
-            for term, name in zip(fresh, names, strict=True):
-                cells[term] = name
-            draft.facts.append(Fact(cells[asked], number, core.constants[asked], tuple([cells[term] for term in terms])))
-        self._fill(draft, take)
-        facts = draft.facts
+        facts = [Fact(about, number, core.constants[about], terms) for about, number, terms in core.steps]
+        totals = [fact.terms for fact in facts if self._n_items[fact.form]]
+        values = core.values.copy()
+        self._fill(facts, totals, values, take)
+        cells = self._named(len(values), totals, take)
         for last in range(len(facts) - 1, 0, -1):
             other = take() * (last + 1) >> 32
             facts[last], facts[other] = facts[other], facts[last]
-        return Problem(cells[0], core.values[0], facts, len(core.steps), core.chain)
+        return Problem(facts, cells, values[0], len(core.steps), core.chain)
 
-    def _fill(self, draft: "_Draft", take: Take) -> None:
+    def _fill(self, facts: list[Fact], totals: list[list[int]], values: list[int], take: Take) -> None:
         """Add facts that are not needed until no other fits."""
-        room = self.config.facts_len - sum([self._lengths[fact.form] for fact in draft.facts])
+        lengths, n_totals = self._lengths, self.config.n_totals
+        room = self.config.facts_len - sum([lengths[fact.form] for fact in facts])
         laws, cap = self._laws, len(self._laws) - 1
         while room >= self._leaf_len:
             numbers, edges = laws[min(room, cap)]
             number = numbers[bisect_right(edges, take())]
             n_items = self._n_items[number]
             if not n_items:
-                room -= self._add(draft, number, draft.cell, take)
-            elif draft.places_left:
-                room -= self._lengths[number]
-                first = len(draft.cells)
-                for name in draft.items(n_items):
-                    left = n_items - 1 - (len(draft.cells) - first)
-                    room -= self._add_item(draft, name, room - left * self._leaf_len, take)
-                value = sum(draft.values[first:])
+                room -= self._add(number, facts, values, take)
+            elif len(totals) < n_totals:
+                room -= lengths[number] + self._add_items(n_items, room - lengths[number], facts, values, take)
+                totals.append(list(range(len(values) - n_items, len(values))))
+                value = sum(values[-n_items:])
                 if value <= self._max_value:
-                    draft.state(draft.cell(), number, 0, list(range(first, first + n_items)), value)
+                    facts.append(Fact(len(values), number, 0, totals[-1]))
+                    values.append(value)
                 else:  # the items stay, without a total
-                    room += self._lengths[number]
+                    room += lengths[number]
 
-    def _add_item(self, draft: "_Draft", name: int, room: int, take: Take) -> int:
-        """State one quantity of a totalled place in at most ``room`` tokens; return its length."""
-        length = 0
-        while not length:
-            numbers, edges = self._plain_laws[min(room, len(self._plain_laws) - 1)]
-            length = self._add(draft, numbers[bisect_right(edges, take())], lambda: name, take)
-        return length
+    def _add_items(self, n_items: int, room: int, facts: list[Fact], values: list[int], take: Take) -> int:
+        """State the quantities of one place in at most ``room`` tokens; return their length."""
+        used, laws = 0, self._plain_laws
+        for n_later in range(n_items - 1, -1, -1):
+            numbers, edges = laws[min(room - used - n_later * self._leaf_len, len(laws) - 1)]
+            length = 0
+            while not length:
+                length = self._add(numbers[bisect_right(edges, take())], facts, values, take)
+            used += length
+        return used
 
-    def _add(self, draft: "_Draft", number: int, cell: Take, take: Take) -> int:
+    def _add(self, number: int, facts: list[Fact], values: list[int], take: Take) -> int:
         """State a quantity that reads any others; return the length, 0 if there is no such fact or its value is out of range."""
-        spec, n_known = self._specs[number], len(draft.cells)
+        spec, n_known = self._specs[number], len(values)
         n_terms = spec[0]
         if n_terms > n_known:
             return 0
-        terms = [take() * n_known >> 32 for _ in range(n_terms)]
-        while n_terms > 1 and len(set(terms)) < n_terms:
-            terms = [take() * n_known >> 32 for _ in range(n_terms)]
-        value, constant = self._value(spec, terms, draft.values, take)
+        terms: list[int] = []
+        while n_terms > len(terms):
+            term = take() * n_known >> 32
+            if term not in terms:
+                terms.append(term)
+        value, constant = self._value(spec, terms, values, take)
         if not 1 <= value <= self._max_value:
             return 0
-        draft.state(cell(), number, constant, terms, value)
+        facts.append(Fact(n_known, number, constant, terms))
+        values.append(value)
         return self._lengths[number]
 
-
-class _Draft:
-    """A problem being written: its facts, cell and value of every quantity so far, and the names left."""
-
-    def __init__(self, config: GsmConfig, values: list[int], take: Take) -> None:
-        self.facts: list[Fact] = []
-        self.cells = [-1] * len(values)
-        self.values = list(values)
-        self._take, self._n_kinds = take, config.n_kinds
-        places = list(range(config.n_places))
-        for first in range(config.n_totals):
+    def _named(self, n: int, totals: list[list[int]], take: Take) -> list[int]:
+        """Give every quantity a cell: the items of a total one place that no other quantity has."""
+        config = self.config
+        n_kinds, n_totals, places = config.n_kinds, config.n_totals, list(range(config.n_places))
+        for first in range(n_totals):
             other = first + (take() * (config.n_places - first) >> 32)
             places[first], places[other] = places[other], places[first]
-        self._totalled, self._others = places[: config.n_totals], places[config.n_totals :]
-        self._unused = list(range(config.n_kinds * len(self._others)))
-
-    @property
-    def places_left(self) -> int:
-        """Places whose total nobody has asked for yet."""
-        return len(self._totalled)
-
-    def cell(self) -> int:
-        """Name a quantity at a place without a total."""
-        unused = self._unused
-        chosen = self._take() * len(unused) >> 32
-        number, unused[chosen] = unused[chosen], unused[-1]
-        unused.pop()
-        return self._others[number // self._n_kinds] * self._n_kinds + number % self._n_kinds
-
-    def items(self, n_items: int) -> list[int]:
-        """Name the quantities of a place with a total."""
-        place, kinds = self._totalled.pop(), list(range(self._n_kinds))
-        return [place * self._n_kinds + kinds.pop(self._take() * len(kinds) >> 32) for _ in range(n_items)]
-
-    def state(self, cell: int, number: int, constant: int, terms: list[int], value: int) -> None:
-        """Add a fact about a new quantity."""
-        self.facts.append(Fact(cell, number, constant, tuple([self.cells[term] for term in terms])))
-        self.cells.append(cell)
-        self.values.append(value)
+        cells = [-1] * n
+        for place, items in zip(places, totals, strict=False):  # fewer totals than places kept for them
+            kinds = list(range(n_kinds))
+            for item in items:
+                cells[item] = place * n_kinds + kinds.pop(take() * len(kinds) >> 32)
+        left = self._cells.copy()
+        for quantity, cell in enumerate(cells):
+            if cell < 0:
+                chosen = take() * len(left) >> 32
+                cell, left[chosen] = left[chosen], left[-1]
+                left.pop()
+                cells[quantity] = places[n_totals + cell // n_kinds] * n_kinds + cell % n_kinds
+        return cells
 
 
 @functools.lru_cache(maxsize=8)
