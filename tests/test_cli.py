@@ -34,7 +34,7 @@ def tiny_run(folder: Path, *more: str) -> list[str]:
         (["evaluate", "rule110-explorer", "--n-passes=0"], "n_passes: must be an integer >= 1, got 0"),
         (["evaluate", "rule110-explorer", "--window-len=2"], "window_len: must hold the label block of 4 tokens, got 2"),
         (["trace", "rule110-explorer", "--index=-1"], "index: must be an integer >= 0, got -1"),
-        (["tasks", "show", "chess"], "task name: must be one of depo, rule110, got 'chess'"),
+        (["tasks", "show", "chess"], "task name: must be one of depo, gsm, rule110, got 'chess'"),
         (["tasks", "show", "depo", "--set", "n_nodes=8"], "n_queries: must be between 1 and n_nodes=8, got 10"),
         (["tasks", "audit", "depo", "--set", "hops=3"], "DepoConfig.hops: unknown setting"),
         (["tasks", "audit", "depo", "--n-examples=0"], "n_examples: must be an integer >= 1, got 0"),
@@ -77,7 +77,7 @@ SMALL_DEPO = ["depo", "--set", "n_nodes=8", "--set", "n_queries=4", "--set", "na
 
 def test_tasks_are_listed_shown_and_sampled(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["depo", "rule110"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["depo", "gsm", "rule110"]
     assert main(["tasks", "show", *SMALL_DEPO]) == 0
     shown = capsys.readouterr().out
     assert '"n_nodes": 8' in shown
@@ -105,7 +105,7 @@ def test_an_audit_of_a_task_that_lies_exits_1(capsys: pytest.CaptureFixture[str]
 
 def test_the_speed_of_a_generator_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "bench", *SMALL_DEPO]) == 0
-    assert re.fullmatch(r"[\d.]+ million tokens a second \([\d.]+ to [\d.]+\)\n", capsys.readouterr().out)
+    assert re.fullmatch(r"[\d.]+ million tokens a second \([\d.]+ to [\d.]+\), \d+ examples a second\n", capsys.readouterr().out)
 
 
 def test_the_doctor_finds_every_needed_part(capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,7 +109,7 @@ class GsmConfig(Settings):
         for name, asked in (("train_ops", self.asked_in_training), ("test_ops", self.grid)):
             out = [n_ops for n_ops in asked if longest[n_ops] is None]
             if out:
-                refuse(name, f"must be among the operation counts that forms={self.forms} reach: {reached}", out)
+                refuse(name, f"must be among the operation counts that forms={self.forms} reach, {reached}", out)
 
     def _check_room(self) -> None:
         question = self.question_len if self.question == "first" else 0
@@ -122,11 +122,14 @@ class GsmConfig(Settings):
         require(self.context_len >= least, "context_len", rule, self.context_len)
 
     def _check_pool(self) -> None:
-        if "total" in self.forms:
-            require(self.max_items <= self.n_kinds, "max_items", f"must be at most n_kinds={self.n_kinds}", self.max_items)
-            need = (self.n_ops - 1) // 3
-            rule = f"must be between {need}, what n_ops={self.n_ops} can need, and {self.n_places - 1}, below n_places"
-            require(need <= self.n_totals < self.n_places, "n_totals", rule, self.n_totals)
+        totals = "total" in self.forms
+        need = (
+            (self.n_ops - 1) // 3 if totals else 0
+        )  # a total of two leaves is the cheapest, and another can stand in for a leaf
+        rule = f"must be between {need}, what n_ops={self.n_ops} can need, and {self.n_places - 1}, below n_places"
+        require(need <= self.n_totals < self.n_places, "n_totals", rule, self.n_totals)
+        fits = not totals or self.max_items <= self.n_kinds
+        require(fits, "max_items", f"must be at most n_kinds={self.n_kinds}", self.max_items)
         n_cells, most = self.n_kinds * (self.n_places - self.n_totals), self.most_facts
         rule = f"must give a quantity to each of up to {most} facts of context_len={self.context_len}"
         require(n_cells >= most, "n_kinds", f"{rule}, and n_kinds * (n_places - n_totals) is {n_cells}", self.n_kinds)
