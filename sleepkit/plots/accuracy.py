@@ -9,6 +9,8 @@ from sleepkit.notation import label
 from sleepkit.plots.theme import Theme, dress, palette, pass_colour
 from sleepkit.results import check
 
+_DEPTHS = {"depo": "n_hops", "gsm": "n_ops"}
+
 
 def accuracy_by_depth(
     dataset: xr.Dataset,
@@ -46,7 +48,7 @@ def accuracy_by_depth(
         require(here[1] in depths, "here", f"must name a depth of {depths}", here)
         _add_marker(figure, measured if measured is not None else dataset, here, colours.accent)
     dress(figure, theme=theme, title=title, height=height)
-    depth = label("n_hops" if dataset.attrs.get("task") == "depo" else "rollout_depth")
+    depth = label(_DEPTHS.get(dataset.attrs.get("task", ""), "rollout_depth"))
     figure.update_xaxes(title_text=depth, tickmode="array", tickvals=depths)
     figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.02], tickformat=".0%")
     lowest = float(min(dataset.accuracy_low.min(), dataset.floor.min()))

@@ -18,6 +18,7 @@ Axes: B example, T position, A answer (always one).
 """
 
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -169,35 +170,41 @@ def _block(config: GsmConfig, split: Split, number: int) -> tuple[np.ndarray, ..
     else:
         counts = np.asarray(config.grid)[(number * _BLOCK + np.arange(_BLOCK)) % len(config.grid)]
     draw, take = drawer(config), words_of(stream(config.seed, Gsm.name, Gsm.version, split, "problems", number))
-    problems = [draw.problem(n_ops, take) for n_ops in counts.tolist()]
-    tokens, targets = _written(config, problems)
-    coords = ([problem.chain, problem.n_needed, len(problem.facts)] for problem in problems)
-    columns = np.concatenate([counts[:, None], np.array(list(coords))], axis=1).astype(np.int16)
+    tokens, targets, shape = _written(config, (draw.problem(n_ops, take) for n_ops in counts.tolist()))
+    columns = np.concatenate([counts[:, None], shape], axis=1).astype(np.int16)
     return tokens, targets, *np.split(columns, columns.shape[1], axis=1)
 
 
-def _written(config: GsmConfig, problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
-    """Lay problems out: tokens and targets, int16 [_BLOCK, T]."""
+def _written(config: GsmConfig, problems: Iterable[Problem]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lay problems out: tokens and targets, int16 [n, T], then chain, needed and all facts [n, 3].
+
+    Each problem is written as soon as it is drawn: thousands of facts kept alive would slow the collection of garbage.
+    """
     words = config.wording
     write = writer(words, config.spelled_forms)
-    questions = [words.question[problem.cells[0]] for problem in problems]
-    rows = []
-    for problem, question in zip(problems, questions, strict=True):
-        before = encoded(question) if config.question == "first" else b""
-        context = before + write(problem.facts, problem.cells)
-        rows.append(context.rjust(2 * config.context_len, b"\0"))  # padding is token 0
-    values = np.array([[problem.answer] for problem in problems])
-    if config.modulus is None:
-        answers = words.first_number + values // 10 ** np.arange(config.answer_len)[::-1] % 10
-    else:
-        answers = words.first_number + values % config.modulus
+    contexts, questions, values, shape = [], [], [], []
+    for facts, cells, answer, n_needed, chain in problems:
+        questions.append(words.question[cells[0]])
+        before = encoded(questions[-1]) if config.question == "first" else b""
+        contexts.append((before + write(facts, cells)).rjust(2 * config.context_len, b"\0"))  # padding is token 0
+        values.append([answer])
+        shape.append([chain, n_needed, len(facts)])
+    # A number stands at its place after 0 in the vocabulary.
+    answers = words.first_number + _digits(config, np.array(values))
     mark = config.mark_at
-    tokens = np.empty((len(problems), mark + config.answer_len), dtype=np.int16)
-    tokens[:, : config.context_len] = np.frombuffer(b"".join(rows), dtype="<i2").reshape(len(problems), -1)
+    tokens = np.empty((len(values), mark + config.answer_len), dtype=np.int16)
+    tokens[:, : config.context_len] = np.frombuffer(b"".join(contexts), dtype="<i2").reshape(len(values), -1)
     if config.question == "last":
         tokens[:, config.context_len : mark] = questions
     tokens[:, mark] = words.mark
     tokens[:, mark + 1 :] = answers[:, :-1]
     targets = np.full_like(tokens, NOTHING_ASKED)
     targets[:, mark:] = answers
-    return tokens, targets
+    return tokens, targets, np.array(shape)
+
+
+def _digits(config: GsmConfig, values: np.ndarray) -> np.ndarray:
+    """Numbers that spell an answer: [n, 1] -> [n, answer_len]."""
+    if config.modulus is not None:
+        return np.asarray(values % config.modulus)
+    return np.asarray(values // 10 ** np.arange(config.answer_len)[::-1] % 10)

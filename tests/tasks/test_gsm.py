@@ -77,7 +77,8 @@ def test_the_oracle_reads_every_english_sentence() -> None:
         "Question: what is the number of hats in the mill , modulo 23 ? "
         "The number of hats in the mill is 2 times the number of cups in the inn . "
         "The number of cups in the inn is the number of eggs in the hut minus the number of jars in the hut . "
-        "The number of eggs in the hut is 3 more than the sum of the number of jars in the hut and the number of oars in the barn . "
+        "The number of eggs in the hut is "
+        "3 more than the sum of the number of jars in the hut and the number of oars in the barn . "
         "The number of jars in the hut equals the number of nails in the barn . "
         "The number of oars in the barn is the total of all 2 goods in the shed . "
         "The number of nails in the barn is 4 . The number of pots in the shed is 1 . "
@@ -341,11 +342,11 @@ def test_answers_mod_23_leave_a_constant_less() -> None:
 
 
 GOLDEN = {
-    ("symbols", "train"): "",
-    ("symbols", "test"): "",
-    ("english", "train"): "",
-    ("english", "test"): "",
-    ("modulo", "validation"): "",
+    ("symbols", "train"): "8054621d30dd8c7ad9952f6cd1743d63",
+    ("symbols", "test"): "8b8ef4e1302461318a2de350c4f1c523",
+    ("english", "train"): "2155320d43819eaf0bb0871b5c39d522",
+    ("english", "test"): "a09a8351c7b47b25456d1dab67b80723",
+    ("modulo", "validation"): "ee54accc2f0e254ff859228e82fa43ad",
 }
 
 
