@@ -329,7 +329,8 @@ def _tasks_bench(options: argparse.Namespace) -> int:
 
     require(options.batch_size >= 1, "--batch-size", "must be 1 or more", options.batch_size)
     figures = rate(_task(options), max(1, 16384 // options.batch_size), options.batch_size, 5)
-    print(f"{figures['Mtokens_per_s']} million tokens a second ({figures['lowest']} to {figures['highest']})")
+    tokens = f"{figures['Mtokens_per_s']} million tokens a second ({figures['lowest']} to {figures['highest']})"
+    print(f"{tokens}, {figures['examples_per_s']} examples a second")
     return 0
 
 

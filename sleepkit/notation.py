@@ -39,6 +39,13 @@ SYMBOLS = (
         "Steps of the automaton between what is read and what is asked: the reasoning depth of Rule 110.",
     ),
     Symbol("k", "n_hops", "hops", "reasoning depth (hops)", "Hops along the graph: the reasoning depth of Depo."),
+    Symbol(
+        "op",
+        "n_ops",
+        "operations",
+        "reasoning depth (operations)",
+        "Operations an answer takes: the reasoning depth of GSM.",
+    ),
     Symbol("D", "n_layers", "blocks", "layer", "Blocks of the model."),
     Symbol("d", "width", "channels", "width", "Channels of the residual stream."),
     Symbol(
@@ -59,7 +66,7 @@ SYMBOLS = (
     Symbol("h", "hidden", "", "residual stream", "Residual stream; fed from pass to pass and thrown away after the window."),
 )
 BY_CODE = {symbol.code: symbol for symbol in SYMBOLS}
-_DEPTHS = {"rule110": "rollout_depth", "depo": "n_hops", "pointer-chasing": "n_hops"}
+_DEPTHS = {"rule110": "rollout_depth", "depo": "n_hops", "pointer-chasing": "n_hops", "gsm": "n_ops"}
 
 
 def label(code: str) -> str:

@@ -105,7 +105,7 @@ def test_an_audit_of_a_task_that_lies_exits_1(capsys: pytest.CaptureFixture[str]
 
 def test_the_speed_of_a_generator_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "bench", *SMALL_DEPO]) == 0
-    assert re.fullmatch(r"[\d.]+ million tokens a second \([\d.]+ to [\d.]+\)\n", capsys.readouterr().out)
+    assert re.fullmatch(r"[\d.]+ million tokens a second \([\d.]+ to [\d.]+\), \d+ examples a second\n", capsys.readouterr().out)
 
 
 def test_the_doctor_finds_every_needed_part(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,10 @@ def measure(*, n_batches: int = 40, size: int = 4096, repeats: int = 5) -> dict[
 
 
 def rate(task: tasks.Task, n_batches: int, size: int, repeats: int) -> dict[str, float]:
-    """Return million tokens of training batches a second of processor time: median, lowest and highest of the repeats."""
+    """Return million tokens of training batches a second of processor time: median, lowest and highest of the repeats.
+
+    ``examples_per_s`` is the median in examples.
+    """
     rates = []
     for repeat in range(repeats + 1):
         began = time.process_time()
@@ -31,4 +34,5 @@ def rate(task: tasks.Task, n_batches: int, size: int, repeats: int) -> dict[str,
         "Mtokens_per_s": round(statistics.median(counted), 1),
         "lowest": round(counted[0], 1),
         "highest": round(counted[-1], 1),
+        "examples_per_s": round(statistics.median(counted) * 1e6 / task.seq_len),
     }

@@ -11,6 +11,8 @@ from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batc
 from sleepkit.tasks.circuit import Circuit, CircuitConfig
 from sleepkit.tasks.depo import Depo
 from sleepkit.tasks.depo_config import DepoConfig
+from sleepkit.tasks.gsm import Gsm
+from sleepkit.tasks.gsm_config import GsmConfig
 from sleepkit.tasks.permutations import Permutations, PermutationsConfig
 from sleepkit.tasks.pointers import Pointers, PointersConfig
 from sleepkit.tasks.rule110 import Rule110, Rule110Config
@@ -29,6 +31,8 @@ __all__ = [
     "Depo",
     "DepoConfig",
     "Floor",
+    "Gsm",
+    "GsmConfig",
     "Permutations",
     "PermutationsConfig",
     "Pointers",
@@ -48,6 +52,7 @@ _REGISTRY: dict[str, tuple[type[Settings], Callable[[Any], Task]]] = {
     "depo": (DepoConfig, Depo),
     "permutations": (PermutationsConfig, Permutations),
     "pointer-chasing": (PointersConfig, Pointers),
+    "gsm": (GsmConfig, Gsm),
     "rule110": (Rule110Config, Rule110),
 }
 

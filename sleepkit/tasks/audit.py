@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sleepkit.errors import require
-from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Split, Task
+from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Rechecked, Split, Task
 
 _PART = 256
 
@@ -117,6 +117,7 @@ def _checks(task: Task, split: Split, batch: Batch) -> dict[str, Tensor]:
         "answers stand in order": (in_order.diff(dim=1) < 0).any(dim=1),
         "an answer that is asked has a depth with a floor": (batch.asked & ~torch.isin(depth, depths)).any(dim=1),
         "an answer that is not asked has no depth": (~batch.asked & (depth != 0)).any(dim=1),
+        **(task.checks(batch) if isinstance(task, Rechecked) else {}),
     }
 
 

@@ -5,7 +5,7 @@ Shapes: B examples, T positions, A answers in one example.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -143,6 +143,15 @@ class Task(Protocol):
 
     def render(self, batch: Batch, row: int, predicted: Tensor | None = None) -> str:
         """Describe one example in text: windows, true path, the model's answers."""
+        ...
+
+
+@runtime_checkable
+class Rechecked(Protocol):
+    """A task with rules of its own beside those every task keeps; the audit applies them too."""
+
+    def checks(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the examples [B] bool that break each rule."""
         ...
 
 

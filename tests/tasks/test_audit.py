@@ -46,10 +46,16 @@ def put(where: Any, value: int) -> Callable[[torch.Tensor], None]:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [*((name, {}) for name in tasks.names()), ("rule110", MIXED), ("depo", SMALL_DEPO), ("depo", {**SMALL_DEPO, "names": "1-2"})],
+    [
+        *((name, {}) for name in tasks.names()),
+        ("rule110", MIXED),
+        ("depo", SMALL_DEPO),
+        ("depo", {**SMALL_DEPO, "names": "1-2"}),
+        ("gsm", {"n_ops": 3, "rendering": "english", "question": "last", "modulus": 23}),
+    ],
 )
 def test_every_task_passes(name: str, options: dict[str, Any]) -> None:
-    findings = audit(tasks.create(name, **options), n_examples=300)
+    findings = audit(tasks.create(name, **options), n_examples=60 if name == "gsm" else 300)
     assert [finding for finding in findings if finding.n_failed] == []
     assert {finding.split for finding in findings} == {"train", "validation", "test"}
     assert "FAIL" not in table(findings)
@@ -78,6 +84,15 @@ def test_what_is_wrong_is_named_in_every_split(what: str, spoil: Spoil) -> None:
     failed = [finding for finding in findings if finding.what == what and finding.n_failed]
     assert [finding.split for finding in failed] == ["train", "validation", "test"]
     assert f"FAIL {what}" in table(findings)
+
+
+def test_a_task_that_has_rules_of_its_own_is_held_to_them() -> None:
+    task = tasks.create("gsm", n_ops=3)
+    what = "operations, chain and facts are those of the text"
+    spoil: Spoil = lambda batch: dataclasses.replace(batch, coords={**batch.coords, "chain": batch.coords["chain"] + 1})  # noqa: E731
+    assert Finding("test", what, 20, 0) in audit(task, n_examples=20)
+    honest, task.batch = task.batch, lambda *request: spoil(honest(*request))  # type: ignore[method-assign]
+    assert Finding("test", what, 20, 20) in audit(task, n_examples=20)
 
 
 def test_examples_that_two_splits_share_are_counted() -> None:
