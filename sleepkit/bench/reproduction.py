@@ -11,10 +11,6 @@ from sleepkit.experiments.verdicts import Outcome, Verdict
 
 _SIZES = ("paper", "cpu")
 _WORDS: dict[Outcome, str] = {"reproduced": "**reproduced**", "partly": "partly", "not": "**not reproduced**"}
-_PAPER_ONLY = {
-    "4a": ("GSM-Infinite, Jet-Nemotron 2B, N = 1 to 6", "6 ops 0.742 to 0.812"),
-    "4b": ("GSM-Infinite, Ouro 1.4B, N = 1 to 4", "6 ops 0.419 to 0.615"),
-}
 _FIG6 = ("time by window length and N", "in turn costs next to nothing once L fills the GPU; throughput falls roughly as 1/N")
 
 
@@ -30,7 +26,6 @@ def table() -> str:
             lines.append(_row(title, figure.what, figure.paper, size, _where(data), figure.judge(data)))
         if not found:
             lines.append(_row(title, figure.what, figure.paper, "-", "-", None))
-    lines += [_row(title, what, paper, "-", "-", None) for title, (what, paper) in _PAPER_ONLY.items()]
     found = [size for size in _SIZES if figures.results_path("fig6", size).exists()]
     for size in found:
         data = windows.load_or_measure(size)

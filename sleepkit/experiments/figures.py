@@ -226,6 +226,14 @@ _FIGURES = {
             judge=more_passes_go_deeper,
         ),
         Figure(
+            name="fig4",
+            what="GSM in symbols from scratch, N = 1, 2, 4, by operations (paper: two pretrained models, 1.4 B and 2 B)",
+            claim="More passes answer more questions right, the more so the more operations they take.",
+            paper="Jet-Nemotron 2B, N = 1 to 6: 6 ops .742 to .812, 8 ops .351 to .388; Ouro 1.4B, N = 1 to 4: .419 to .615",
+            grid=_passes,
+            judge=more_passes_go_deeper,
+        ),
+        Figure(
             name="passes_or_layers",
             what="Rule 110, N x layers held: 2 layers with N = 4, 4 with N = 2, 8 with N = 1",
             claim="A pass asleep is worth about as much as a layer: accuracy follows the number of blocks applied, N x layers.",
