@@ -11,7 +11,8 @@ and one quantity is asked for. Finding it takes an exact number of operations, t
 * A total names how many quantities of its place it adds, and no other stands there: whoever misses one can know it.
 * Facts that nobody needs read any quantity, come from the same pool of names and the same law of forms, and fill the context
   up to less than the shortest fact; padding stands on the left.
-* Answers are digits, most significant first, as many as the largest value has, or with ``modulus`` one number.
+* Answers are digits, most significant first, as many as the largest value has, or with ``modulus`` one number. Small values are
+  frequent: the best constant answer scores a quarter at two operations and a tenth at eight, with a modulus too.
 * Splits live in the key of the random streams: contexts hold so many facts that two streams do not meet.
 
 Axes: B example, T position, A answer (always one).

@@ -30,7 +30,8 @@ class GsmConfig(Settings):
         max_constant: constants are drawn from 1 .. max_constant, at most 9.
         max_items: items of a total, 2 to max_items, at most 9.
         max_value: every quantity lies in 1 .. max_value, 10 to 9999.
-        modulus: None asks the value, in digits; a number m of 2 to 100 asks the value mod m, one token (23 as in iGSM).
+        modulus: None asks the value, in digits; a number m of 2 to 100 asks the value mod m, one token (23 as in iGSM). It
+            does not lower the best constant answer, since small values stay as they are; larger constants do.
         question: "first" (as in the paper: it is read and evicted with the facts) or "last" (in the window of the answer).
         context_len: tokens before the window of the answer; facts that are not needed fill it.
         window_len: L, tokens of a window; it must hold the block from the question (if last) to the answer.
