@@ -5,7 +5,8 @@ from typing import Literal
 from sleepkit.errors import require
 from sleepkit.settings import Settings, settings
 
-LAYER_KINDS = ("attn", "gdn")
+FAST_KINDS = ("gdn", "jet", "mamba2")
+LAYER_KINDS = ("attn", *FAST_KINDS)
 
 
 @settings
@@ -15,8 +16,9 @@ class ModelConfig(Settings):
     Attributes:
         vocab_size: W, number of token ids.
         width: E, channels of the residual stream.
-        layers: the sequence mixers in order, separated by spaces: "attn" (softmax attention over the window) or "gdn"
-            (Gated DeltaNet fast weights). Stacks of one kind are legal: they are the paper's other baselines.
+        layers: the sequence mixers in order, separated by spaces: "attn" (softmax attention over the window) or fast weights:
+            "gdn" (Gated DeltaNet) or "mamba2" (its write without the delta correction). Stacks of one kind are legal: they are
+            the paper's other baselines.
         loop: the blocks repeated asleep: "all", or [start, stop) with a prelude before and a coda after, run once.
         n_heads: heads of attention and of fast weights.
         key_dim: K, key channels per fast-weight head; width / n_heads if None.
@@ -52,16 +54,15 @@ class ModelConfig(Settings):
         kinds = self.layer_kinds
         require(len(kinds) > 0, "layers", "must name at least one layer", self.layers)
         known = all(kind in LAYER_KINDS for kind in kinds)
-        require(known, "layers", f"must be made of {' and '.join(LAYER_KINDS)}", self.layers)
+        require(known, "layers", f"must be made of {', '.join(LAYER_KINDS)}", self.layers)
         require(self.width % self.n_heads == 0, "n_heads", f"must divide width={self.width}", self.n_heads)
         if "attn" in kinds:
             even = self.width // self.n_heads % 2 == 0
-            require(
-                even,
-                "n_heads",
-                f"must leave an even head width of width={self.width} for rotary positions",
-                self.n_heads,
-            )
+            rule = f"must leave an even head width of width={self.width} for rotary positions"
+            require(even, "n_heads", rule, self.n_heads)
+        flips = self.allow_negative_eigenvalues and "mamba2" in kinds
+        rule = "must be false where layers name mamba2: without the delta correction there is nothing to flip"
+        require(not flips, "allow_negative_eigenvalues", rule, self.allow_negative_eigenvalues)
         for name in ("key_dim", "value_dim"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "must be 1 or more, or None", value)
@@ -76,6 +77,15 @@ class ModelConfig(Settings):
     def layer_kinds(self) -> tuple[str, ...]:
         """The kind of each layer, in order."""
         return tuple(self.layers.split())
+
+    def writes(self, start: int, stop: int) -> bool:
+        """Say whether any of the layers [start, stop) has fast weights."""
+        return any(kind in FAST_KINDS for kind in self.layer_kinds[start:stop])
+
+    @property
+    def fast_layers(self) -> tuple[int, ...]:
+        """Numbers of the layers with fast weights."""
+        return tuple(number for number, kind in enumerate(self.layer_kinds) if kind in FAST_KINDS)
 
     @property
     def n_layers(self) -> int:

@@ -4,6 +4,7 @@ Axes: B batch, T token, E channel, H head, K key channel, V value channel.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,12 @@ class GatedDeltaNet(nn.Module):
 
     q, k, v = SiLU(short_conv(W x)), q and k of unit length; log decay = -exp(A_log) softplus(a + dt_bias);
     beta = sigmoid(b); output = W_out (RMSNorm(S^T q) SiLU(gate)).
+
+    Attributes:
+        rule: the write, and the read after it.
     """
+
+    rule: Callable[..., ops.GatedDeltaOutput] = staticmethod(ops.gated_delta_rule)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -90,7 +96,7 @@ class GatedDeltaNet(nn.Module):
         query, key = ops.unit_length(both, eps=UNIT_EPS).chunk(2, dim=2)
         log_decay, beta = self._gates(x_BTE)
         value = value.view(*value.shape[:2], self.n_heads, self.value_dim)
-        out, state = ops.gated_delta_rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
+        out, state = self.rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
         return out, state, tail
 
     def empty_cache(self, x_BTE: Tensor) -> ConvCache:

@@ -66,8 +66,8 @@ class HybridLM(nn.Module):
         config, weight = self.config, self.embedding.weight
         shape = (batch_size, config.n_heads, config.key_channels, config.value_channels)
         wide = torch.promote_types(weight.dtype, torch.float32)
-        empty = (torch.zeros(shape, device=weight.device, dtype=wide) if kind == "gdn" else None for kind in config.layer_kinds)
-        return ModelState(tuple(empty))
+        fast = (number in config.fast_layers for number in range(config.n_layers))
+        return ModelState(tuple(torch.zeros(shape, device=weight.device, dtype=wide) if writes else None for writes in fast))
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Look tokens up: [B, T] int64 -> [B, T, E].
@@ -157,7 +157,7 @@ class HybridLM(nn.Module):
         (start, stop), n_layers = self.config.loop_span, self.config.n_layers
         spans = [(1, (0, start))] if first_pass == 1 else []
         spans += [(n_pass, (start, stop)) for n_pass in range(first_pass, n_passes + 1)] + [(n_passes, (stop, n_layers))]
-        while spans and not self._writes(spans[-1][1]):
+        while spans and not self.config.writes(*spans[-1][1]):
             spans.pop()
         for number, (n_pass, span) in enumerate(spans, start=1):
             if n_pass <= n_silent:
@@ -230,9 +230,6 @@ class HybridLM(nn.Module):
         like = self.embedding.weight.new_empty(batch_size, 0, self.config.width)
         return WindowCache(tuple(layer.mixer.empty_cache(like) for layer in self.layers), 0)  # type: ignore[operator, union-attr]
 
-    def _writes(self, span: tuple[int, int]) -> bool:
-        return "gdn" in self.config.layer_kinds[slice(*span)]
-
     def _run_span(
         self,
         h_BTE: Tensor,
@@ -260,7 +257,7 @@ class HybridLM(nn.Module):
 
     def _write_layers(self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None) -> ModelState:
         start, stop = span
-        last = max(number for number in range(start, stop) if self.config.layer_kinds[number] == "gdn")
+        last = max(number for number in self.config.fast_layers if start <= number < stop)
         h_BTE, state, _ = self.run_layers(h_BTE, state, (start, last), valid_BT=valid_BT)
         before = state.fast_weights[last]
         assert before is not None

@@ -8,14 +8,9 @@ def n_parameters(config: ModelConfig) -> int:
     width, heads = config.width, config.n_heads
     keys, values = heads * config.key_channels, heads * config.value_channels
     mlp = width * config.mlp_channels * (3 if config.mlp == "swiglu" else 2)
-    mixer = {
-        "attn": 4 * width * width + 2 * config.head_dim,
-        "gdn": (2 * keys + values) * (width + config.conv_len)
-        + 2 * heads * width
-        + 2 * width * values
-        + config.value_channels
-        + 2 * heads,
-    }
+    around = 2 * heads * width + 2 * width * values + config.value_channels + 2 * heads
+    fixed = around + (2 * keys + values) * (width + config.conv_len)
+    mixer = {"attn": 4 * width * width + 2 * config.head_dim, "gdn": fixed, "mamba2": fixed}
     tables = config.vocab_size * width * (1 if config.tie_embeddings else 2)
     return tables + width + sum(mixer[kind] + mlp + 2 * width for kind in config.layer_kinds)
 
@@ -23,7 +18,7 @@ def n_parameters(config: ModelConfig) -> int:
 def state_bytes(config: ModelConfig, *, batch_size: int = 1) -> int:
     """Bytes of the fast weights (fp32): all that survives an eviction."""
     per_layer = config.n_heads * config.key_channels * config.value_channels * 4
-    return batch_size * per_layer * config.layer_kinds.count("gdn")
+    return batch_size * per_layer * len(config.fast_layers)
 
 
 def kv_cache_bytes(config: ModelConfig, *, window_len: int, batch_size: int = 1, bytes_per_value: int = 4) -> int:
@@ -35,7 +30,8 @@ def flops_per_token(config: ModelConfig, *, window_len: int, n_passes: int = 1) 
     """Forward FLOPs of one token in a window of ``window_len``, head left out: the looped span counts ``n_passes`` times.
 
     Matrix products only. Attention counts the causal half; the fast weights count the recurrent form of Eq. 3 (read of the
-    old value, write, read-out: 6 K V a head), which no chunked form can undercut.
+    old value, write, read-out: 6 K V a head; 4 K V without the delta correction, which alone reads the old value), which no
+    chunked form can undercut.
     """
     start, stop = config.loop_span
     per_layer = [_layer_flops(config, kind, window_len) for kind in config.layer_kinds]
@@ -50,4 +46,5 @@ def _layer_flops(config: ModelConfig, kind: str, window_len: int) -> int:
         return mlp + 2 * 4 * width * width + 2 * width * (window_len + 1)
     keys, values = config.n_heads * config.key_channels, config.n_heads * config.value_channels
     projections = 2 * width * (2 * keys + 3 * values + 2 * config.n_heads) + 2 * config.conv_len * (2 * keys + values)
-    return mlp + projections + 6 * config.n_heads * config.key_channels * config.value_channels
+    steps = 4 if kind == "mamba2" else 6
+    return mlp + projections + steps * config.n_heads * config.key_channels * config.value_channels

@@ -19,7 +19,7 @@ configs = st.builds(
     dict,
     vocab_size=st.integers(1, 9),
     width=st.sampled_from([4, 8, 12]),
-    layers=st.lists(st.sampled_from(["attn", "gdn"]), min_size=1, max_size=4).map(" ".join),
+    layers=st.lists(st.sampled_from(["attn", "gdn", "mamba2"]), min_size=1, max_size=4).map(" ".join),
     n_heads=st.sampled_from([1, 2]),
     key_dim=st.none() | st.integers(1, 5),
     value_dim=st.none() | st.integers(1, 5),
