@@ -9,11 +9,15 @@ from sleepkit import ops
 from sleepkit.model.attention import Attention
 from sleepkit.model.config import ModelConfig
 from sleepkit.model.gated_delta_net import GatedDeltaNet
+from sleepkit.model.jet import Jet
 from sleepkit.model.mamba2 import Mamba2
 from sleepkit.model.mlp import MLP
 from sleepkit.model.state import LayerCache
 
-MIXERS: dict[str, type[Attention] | type[GatedDeltaNet]] = {"attn": Attention, "gdn": GatedDeltaNet, "mamba2": Mamba2}
+MIXERS: dict[str, type[Attention] | type[GatedDeltaNet]] = {
+    "attn": Attention,
+    **{mixer.kind: mixer for mixer in (GatedDeltaNet, Jet, Mamba2)},
+}
 
 
 class Block(nn.Module):

@@ -17,13 +17,15 @@ class ModelConfig(Settings):
         vocab_size: W, number of token ids.
         width: E, channels of the residual stream.
         layers: the sequence mixers in order, separated by spaces: "attn" (softmax attention over the window) or fast weights:
-            "gdn" (Gated DeltaNet) or "mamba2" (its write without the delta correction). Stacks of one kind are legal: they are
-            the paper's other baselines.
+            "gdn" (Gated DeltaNet), "jet" (the same with a dynamic short convolution) or "mamba2" (the same without the delta
+            correction). Stacks of one kind are legal: they are the paper's other baselines.
         loop: the blocks repeated asleep: "all", or [start, stop) with a prelude before and a coda after, run once.
-        n_heads: heads of attention and of fast weights.
+        n_heads: heads of attention (of queries) and of fast weights (of values: one state each).
+        n_key_heads: heads of queries and keys of fast weights, each serving a group of value heads; n_heads if None.
+        n_kv_heads: heads of keys and values of attention, each serving a group of query heads; n_heads if None.
         key_dim: K, key channels per fast-weight head; width / n_heads if None.
         value_dim: V, value channels per fast-weight head; width / n_heads if None.
-        conv_len: taps of the short convolution before q, k, v of the fast weights.
+        conv_len: taps of the short convolution before q, k, v of the fast weights (of a Jet layer, before v alone).
         mlp: activation of the MLP: "relu2" (squared ReLU) or "swiglu".
         mlp_ratio: hidden channels of the MLP, as a multiple of the width.
         rope_base: base of the rotary wavelengths of attention.
@@ -31,6 +33,8 @@ class ModelConfig(Settings):
         allow_negative_eigenvalues: doubles beta, so that a write can also flip what was stored (arXiv 2411.12537).
         tie_embeddings: use the embedding as the output projection.
     """
+
+    LATER = ("n_key_heads", "n_kv_heads")
 
     vocab_size: int
     width: int = 256
@@ -46,6 +50,8 @@ class ModelConfig(Settings):
     norm_eps: float = 1e-6
     allow_negative_eigenvalues: bool = False
     tie_embeddings: bool = False
+    n_key_heads: int | None = None
+    n_kv_heads: int | None = None
 
     def check(self) -> None:
         """Refuse impossible shapes."""
@@ -66,6 +72,10 @@ class ModelConfig(Settings):
         for name in ("key_dim", "value_dim"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "must be 1 or more, or None", value)
+        for name in ("n_key_heads", "n_kv_heads"):
+            value = getattr(self, name)
+            divides = value is None or (value >= 1 and self.n_heads % value == 0)
+            require(divides, name, f"must divide n_heads={self.n_heads}, or be None", value)
         for name in ("mlp_ratio", "rope_base", "norm_eps"):
             require(getattr(self, name) > 0, name, "must be above 0", getattr(self, name))
         if self.loop != "all":
@@ -111,6 +121,21 @@ class ModelConfig(Settings):
     def value_channels(self) -> int:
         """V, value channels of one fast-weight head."""
         return self.value_dim or self.head_dim
+
+    @property
+    def key_heads(self) -> int:
+        """Heads of queries and keys of fast weights."""
+        return self.n_key_heads or self.n_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values of attention."""
+        return self.n_kv_heads or self.n_heads
+
+    def conv_channels(self, kind: str) -> int:
+        """Channels that pass through the short convolution of a fast-weight layer of a kind."""
+        values = self.n_heads * self.value_channels
+        return values if kind == "jet" else 2 * self.key_heads * self.key_channels + values
 
     @property
     def mlp_channels(self) -> int:

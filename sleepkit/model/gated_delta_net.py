@@ -5,6 +5,7 @@ Axes: B batch, T token, E channel, H head, K key channel, V value channel.
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,19 +26,25 @@ class GatedDeltaNet(nn.Module):
     q, k, v = SiLU(short_conv(W x)), q and k of unit length; log decay = -exp(A_log) softplus(a + dt_bias);
     beta = sigmoid(b); output = W_out (RMSNorm(S^T q) SiLU(gate)).
 
+    Fewer key heads than heads (grouped values) share a query and a key among the heads of a group; every head keeps its own S.
+
     Attributes:
+        kind: its name in ``ModelConfig.layers``.
         rule: the write, and the read after it.
     """
 
+    kind: ClassVar[str] = "gdn"
     rule: Callable[..., ops.GatedDeltaOutput] = staticmethod(ops.gated_delta_rule)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_heads, self.key_dim, self.value_dim = config.n_heads, config.key_channels, config.value_channels
+        self.group = config.n_heads // config.key_heads
         self.beta_scale = 2.0 if config.allow_negative_eigenvalues else 1.0
-        keys, values = self.n_heads * self.key_dim, self.n_heads * self.value_dim
+        keys, values = config.key_heads * self.key_dim, self.n_heads * self.value_dim
         self.qkv = nn.Linear(config.width, 2 * keys + values, bias=False)
-        self.conv = nn.Parameter(torch.empty(2 * keys + values, config.conv_len))
+        self.conv_len, self.conv_channels = config.conv_len, config.conv_channels(self.kind)
+        self._make_taps(config)
         self.decay_and_beta = nn.Linear(config.width, 2 * self.n_heads, bias=False)
         self.gate = nn.Linear(config.width, values, bias=False)
         self.norm_eps = config.norm_eps
@@ -47,10 +54,16 @@ class GatedDeltaNet(nn.Module):
         self.dt_bias = nn.Parameter(torch.empty(self.n_heads))
         self.reset_parameters()
 
+    def _make_taps(self, config: ModelConfig) -> None:
+        self.conv = nn.Parameter(torch.empty(self.conv_channels, config.conv_len))
+
+    def _reset_taps(self) -> None:
+        bound = self.conv_len**-0.5
+        nn.init.uniform_(self.conv, -bound, bound)
+
     def reset_parameters(self) -> None:
         """Draw the taps and the decay rates: A uniform in [0.01, 16], step log-uniform in [1e-3, 0.1]."""
-        bound = self.conv.shape[1] ** -0.5
-        nn.init.uniform_(self.conv, -bound, bound)
+        self._reset_taps()
         with torch.no_grad():
             self.A_log.copy_(torch.empty_like(self.A_log).uniform_(_SMALLEST_RATE, _LARGEST_RATE).log())
             low, high = math.log(_SMALLEST_STEP), math.log(_LARGEST_STEP)
@@ -90,18 +103,24 @@ class GatedDeltaNet(nn.Module):
         projected = self.qkv(x_BTE)
         if valid_BT is not None:
             projected = projected.masked_fill(~valid_BT[..., None], 0.0)
-        convolved, tail = ops.short_conv(projected, self.conv, None if cache is None else cache.tail, silu=True)
-        both, value = torch.split(convolved, [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim], dim=-1)
-        both = both.view(*both.shape[:2], 2 * self.n_heads, self.key_dim)
+        both, value, tail = self._convolved(x_BTE, projected, None if cache is None else cache.tail)
+        both = both.view(*both.shape[:2], -1, self.key_dim)
         query, key = ops.unit_length(both, eps=UNIT_EPS).chunk(2, dim=2)
         log_decay, beta = self._gates(x_BTE)
         value = value.view(*value.shape[:2], self.n_heads, self.value_dim)
         out, state = self.rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
         return out, state, tail
 
+    def _convolved(self, _x_BTE: Tensor, projected_BTE: Tensor, tail_BWE: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries and keys side by side and values, [B, T, E] each, and the convolution's tail."""
+        convolved, tail = ops.short_conv(projected_BTE, self.conv, tail_BWE, silu=True)
+        values = self.n_heads * self.value_dim
+        both, value = torch.split(convolved, [convolved.shape[-1] - values, values], dim=-1)
+        return both, value, tail
+
     def empty_cache(self, x_BTE: Tensor) -> ConvCache:
         """Return the cache of a window in which nothing was read."""
-        return ConvCache(x_BTE.new_zeros(x_BTE.shape[0], self.conv.shape[1] - 1, self.conv.shape[0]))
+        return ConvCache(x_BTE.new_zeros(x_BTE.shape[0], self.conv_len - 1, self.conv_channels))
 
     def _gates(self, x_BTE: Tensor) -> tuple[Tensor, Tensor]:
         """Return log decay (natural, <= 0) and write strength, [B, T, H] each, at least fp32."""

@@ -1,6 +1,7 @@
 """Fast weights in the form of Mamba-2 (Lee et al. 2026, Eq. 3; arXiv 2405.21060)."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from sleepkit import ops
 from sleepkit.model.gated_delta_net import GatedDeltaNet
@@ -14,4 +15,5 @@ class Mamba2(GatedDeltaNet):
     published has neither unit keys nor a write strength apart from its step.
     """
 
+    kind: ClassVar[str] = "mamba2"
     rule: Callable[..., ops.GatedDeltaOutput] = staticmethod(ops.gated_hebbian)

@@ -10,14 +10,19 @@ from sleepkit.model.gated_delta_net import GatedDeltaNet
 def read_token_by_token(
     mixer: GatedDeltaNet, kind: str, x_BTE: Tensor, state_BHKV: Tensor, tail_BWE: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return what a mixer of a kind ("gdn", "mamba2") makes of normed tokens, [B, T, E], and its fast weights.
+    """Return what a mixer of a kind ("gdn", "jet", "mamba2") makes of normed tokens, [B, T, E], and its fast weights.
 
     ``tail_BWE`` holds the inputs of the convolution before the first token; zeros if None.
     """
     values = mixer.n_heads * mixer.value_dim
     keys = (mixer.qkv.out_features - values) // 2
     projected = F.linear(x_BTE, mixer.qkv.weight)
-    mixed = F.silu(_convolved(projected, mixer.conv.expand(*projected.shape, -1), tail_BWE))
+    if kind == "jet":
+        taps = F.linear(F.silu(F.linear(x_BTE, mixer.taps.down.weight)), mixer.taps.up.weight, mixer.taps.up.bias)
+        made = _convolved(projected[..., 2 * keys :], taps.unflatten(-1, (values, -1)), tail_BWE)
+        mixed = F.silu(torch.cat([projected[..., : 2 * keys], made], dim=-1))
+    else:
+        mixed = F.silu(_convolved(projected, mixer.conv.expand(*projected.shape, -1), tail_BWE))
     query, key = (part.unflatten(-1, (-1, mixer.key_dim)) for part in mixed[..., : 2 * keys].chunk(2, dim=-1))
     query, key = (part / (part.square().sum(-1, keepdim=True) + 1e-6).sqrt() for part in (query, key))
     group = mixer.n_heads // query.shape[2]

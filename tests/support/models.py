@@ -24,7 +24,7 @@ def _made(config: ModelConfig, seed: int, dtype: torch.dtype) -> HybridLM:
         model = HybridLM(config).to(dtype)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if "norm" in name:
+                if "norm" in name or "taps.up.weight" in name:
                     parameter.add_(0.3 * torch.randn_like(parameter))
     return model
 
