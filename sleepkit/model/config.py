@@ -32,9 +32,16 @@ class ModelConfig(Settings):
         norm_eps: added to mean squares in the norms.
         allow_negative_eigenvalues: doubles beta, so that a write can also flip what was stored (arXiv 2411.12537).
         tie_embeddings: use the embedding as the output projection.
+        input_injection: before every pass after the first, add what entered the looped span in pass 1 (the embedded tokens, or
+            what the prelude made of them), channel by channel times a learned gate that begins at 1 (arXiv 2311.12424 adds it
+            plainly). N = 1 is not changed by it.
+        loop_norm: before every pass after the first, RMSNorm of the residual stream, and then the injection (Ouro,
+            arXiv 2510.25741, norms after every loop). N = 1 is not changed by it.
+        carry_conv: the short convolution goes on from the inputs it saw last, in the pass or window before, instead of starting
+            from zeros: its tail outlives the window with the fast weights. The last tokens of a window then leak into the next.
     """
 
-    LATER = ("n_key_heads", "n_kv_heads")
+    LATER = ("n_key_heads", "n_kv_heads", "input_injection", "loop_norm", "carry_conv")
 
     vocab_size: int
     width: int = 256
@@ -52,6 +59,9 @@ class ModelConfig(Settings):
     tie_embeddings: bool = False
     n_key_heads: int | None = None
     n_kv_heads: int | None = None
+    input_injection: bool = False
+    loop_norm: bool = False
+    carry_conv: bool = False
 
     def check(self) -> None:
         """Refuse impossible shapes."""

@@ -86,24 +86,33 @@ class GatedDeltaNet(nn.Module):
             state: fast weights before the first token, [B, H, K, V] fp32.
             angles: unused.
             valid_BT: False marks padding: the state passes through untouched.
-            cache: the convolution's last inputs of this window; None starts from zeros.
+            cache: the convolution's last inputs, of this window or carried into it; None starts from zeros.
         """
         out, state, tail = self._recur(x_BTE, state, valid_BT, cache)
         mixed = ops.gated_rms_norm(out, self.gate(x_BTE), self.norm.weight, eps=self.norm_eps)
         return self.out(mixed), state, ConvCache(tail)
 
-    def write(self, x_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
-        """Return the state that ``forward`` returns, and compute no output."""
-        return self._recur(x_BTE, state, valid_BT, None)[1]
+    def write(
+        self, x_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None, cache: ConvCache | None = None
+    ) -> tuple[Tensor, ConvCache]:
+        """Return the state and the cache that ``forward`` returns, and compute no output."""
+        _, state, tail = self._recur(x_BTE, state, valid_BT, cache)
+        return state, ConvCache(tail)
 
     def _recur(
         self, x_BTE: Tensor, state: Tensor, valid_BT: Tensor | None, cache: ConvCache | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is read, [B, T, H, V], the state, and the convolution's tail."""
-        projected = self.qkv(x_BTE)
+        projected, tail = self.qkv(x_BTE), None
         if valid_BT is not None:
             projected = projected.masked_fill(~valid_BT[..., None], 0.0)
-        both, value, tail = self._convolved(x_BTE, projected, None if cache is None else cache.tail)
+        if cache is not None:
+            tail = cache.tail.to(projected.dtype)
+        if tail is not None and valid_BT is not None:
+            alone, convolved = torch.split(projected, [projected.shape[-1] - self.conv_channels, self.conv_channels], dim=-1)
+            convolved, tail = _behind_padding(convolved, tail, valid_BT)
+            projected = torch.cat([alone, convolved], dim=-1)
+        both, value, tail = self._convolved(x_BTE, projected, tail)
         both = both.view(*both.shape[:2], -1, self.key_dim)
         query, key = ops.unit_length(both, eps=UNIT_EPS).chunk(2, dim=2)
         log_decay, beta = self._gates(x_BTE)
@@ -127,6 +136,16 @@ class GatedDeltaNet(nn.Module):
         decay_input, beta_input = _at_least_fp32(self.decay_and_beta(x_BTE)).chunk(2, dim=-1)
         log_decay = -_at_least_fp32(self.A_log).exp() * F.softplus(decay_input + self.dt_bias)
         return log_decay, self.beta_scale * beta_input.sigmoid()
+
+
+def _behind_padding(x_BTE: Tensor, tail_BWE: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Move a tail over the padding that begins a window, next to the first token: as if the padding were not there."""
+    joined, n_tail = torch.cat([tail_BWE, x_BTE], dim=1), tail_BWE.shape[1]
+    n_pad_B1 = (valid_BT.cumsum(1) == 0).sum(1, keepdim=True)
+    place_P = torch.arange(joined.shape[1], device=joined.device)
+    source_BP = torch.where(place_P < n_pad_B1 + n_tail, place_P - n_pad_B1, place_P)
+    moved = joined.gather(1, source_BP.clamp(min=0)[..., None].expand_as(joined)).masked_fill((source_BP < 0)[..., None], 0.0)
+    return moved[:, n_tail:], moved[:, :n_tail]
 
 
 def _at_least_fp32(x: Tensor) -> Tensor:

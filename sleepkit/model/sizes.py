@@ -14,13 +14,16 @@ def n_parameters(config: ModelConfig) -> int:
         projections = width * (2 * keys + 3 * values + 2 * heads)
         mixer[kind] = projections + _tap_parameters(config, kind) + config.value_channels + 2 * heads
     tables = config.vocab_size * width * (1 if config.tie_embeddings else 2)
-    return tables + width + sum(mixer[kind] + mlp + 2 * width for kind in config.layer_kinds)
+    between = width * (config.input_injection + config.loop_norm)
+    return tables + width + between + sum(mixer[kind] + mlp + 2 * width for kind in config.layer_kinds)
 
 
 def state_bytes(config: ModelConfig, *, batch_size: int = 1) -> int:
-    """Bytes of the fast weights (fp32): all that survives an eviction."""
-    per_layer = config.n_heads * config.key_channels * config.value_channels * 4
-    return batch_size * per_layer * len(config.fast_layers)
+    """Bytes of the fast weights (fp32) and of carried tails (of an fp32 model): all that survives an eviction."""
+    cells = config.n_heads * config.key_channels * config.value_channels * len(config.fast_layers)
+    if config.carry_conv:
+        cells += (config.conv_len - 1) * sum(config.conv_channels(config.layer_kinds[number]) for number in config.fast_layers)
+    return 4 * batch_size * cells
 
 
 def kv_cache_bytes(config: ModelConfig, *, window_len: int, batch_size: int = 1, bytes_per_value: int = 4) -> int:

@@ -29,6 +29,9 @@ configs = st.builds(
     mlp=st.sampled_from(["relu2", "swiglu"]),
     mlp_ratio=st.sampled_from([0.5, 1.3, 4.0]),
     tie_embeddings=st.booleans(),
+    input_injection=st.booleans(),
+    loop_norm=st.booleans(),
+    carry_conv=st.booleans(),
 )
 
 

@@ -43,6 +43,14 @@ def read_token_by_token(
     return torch.stack(outputs, dim=1), state
 
 
+def tail_after(mixer: GatedDeltaNet, x_BTE: Tensor, tail_BWE: Tensor | None) -> Tensor:
+    """Return the last inputs of a mixer's convolution after it read the tokens."""
+    inputs = F.linear(x_BTE, mixer.qkv.weight)[..., -mixer.conv_channels :]
+    n_tail = mixer.conv_len - 1
+    before = inputs.new_zeros(inputs.shape[0], n_tail, inputs.shape[2]) if tail_BWE is None else tail_BWE
+    return torch.cat([before, inputs], dim=1)[:, inputs.shape[1] :]
+
+
 def _convolved(x_BTE: Tensor, taps_BTEW: Tensor, tail_BWE: Tensor | None) -> Tensor:
     """y_t = sum_i taps_(t, i) x_(t - W + 1 + i)."""
     n_taps = taps_BTEW.shape[-1]
