@@ -18,7 +18,8 @@ class ModelConfig(Settings):
         width: E, channels of the residual stream.
         layers: the sequence mixers in order, separated by spaces: "attn" (softmax attention over the window) or fast weights:
             "gdn" (Gated DeltaNet), "jet" (the same with a dynamic short convolution) or "mamba2" (the same without the delta
-            correction). Stacks of one kind are legal: they are the paper's other baselines.
+            correction). Stacks of one kind are legal: they are the paper's other baselines. Attention alone carries nothing out
+            of a window: with hard eviction its answers depend on nothing before the window of the question, whatever N.
         loop: the blocks repeated asleep: "all", or [start, stop) with a prelude before and a coda after, run once.
         n_heads: heads of attention (of queries) and of fast weights (of values: one state each).
         n_key_heads: heads of queries and keys of fast weights, each serving a group of value heads; n_heads if None.
