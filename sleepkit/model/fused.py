@@ -23,10 +23,10 @@ def fuses(block: Block, h_BTE: Tensor, state: Tensor | None) -> bool:
     Not where a module was exchanged, parametrised or hooked: whoever did that wants it to be called. Nor for another kind of
     fast weights than Gated DeltaNet, nor where heads share keys: the kernel knows neither.
     """
-    if block.mixer.group != 1:
-        return False
     dtypes = {h_BTE.dtype, block.mixer_norm.weight.dtype} | (set() if state is None else {state.dtype})
-    return len(dtypes) == 1 and ops.fused_block_serves(h_BTE) and not any(_is_changed(module) for module in block.modules())
+    if len(dtypes) != 1 or not ops.fused_block_serves(h_BTE) or any(_is_changed(module) for module in block.modules()):
+        return False
+    return block.mixer.group == 1
 
 
 def run_fused(

@@ -216,6 +216,17 @@ def test_compiled_blocks_give_the_gradients_of_eager_ones(name: str, monkeypatch
     assert backend.n_graphs > 0
 
 
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+def test_under_autocast_what_is_carried_keeps_its_dtype() -> None:
+    model, tokens = small_model(dtype=torch.float32, **ABLATIONS["all"]), random_tokens(2, 13)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = rollout(model, ask_at_the_end(tokens, 3), SLEEP)
+    kept = [layer for part in result.state for layer in part if layer is not None]
+    assert {layer.dtype for layer in kept} == {torch.float32}
+    exact = rollout(small_model(**ABLATIONS["all"]), ask_at_the_end(tokens, 3), SLEEP)
+    assert_close(result.loss, exact.loss, tolerance=2**-4, what="loss")
+
+
 def test_going_on_after_pass_1_needs_what_entered_the_span() -> None:
     model = small_model(input_injection=True)
     hidden, state = model.embed(random_tokens(1, 4)), model.initial_state(1)
