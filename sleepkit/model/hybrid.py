@@ -73,7 +73,7 @@ class HybridLM(nn.Module):
         if not config.carry_conv:
             return ModelState(empty)
         caches = (layer.mixer.empty_cache(weight.new_empty(batch_size, 0, config.width)) for layer in self.layers)  # type: ignore[operator, union-attr]
-        return ModelState(empty, tuple(cache.tail if isinstance(cache, ConvCache) else None for cache in caches))
+        return ModelState(empty, conv_tails=tuple(cache.tail if isinstance(cache, ConvCache) else None for cache in caches))
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Look tokens up: [B, T] int64 -> [B, T, E].

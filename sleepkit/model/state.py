@@ -24,7 +24,9 @@ class ModelState(NamedTuple):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "ModelState":
         """Apply a function to every tensor."""
-        return ModelState(*(tuple(None if layer is None else change(layer) for layer in part) for part in self))
+        parts = (self.fast_weights, self.conv_tails)
+        fast_weights, tails = (tuple(None if layer is None else change(layer) for layer in part) for part in parts)
+        return self._replace(fast_weights=fast_weights, conv_tails=tails)
 
     def conv_tail(self, number: int) -> Tensor | None:
         """Return what the short convolution of a layer goes on from; None starts it from zeros."""
@@ -43,8 +45,9 @@ class ModelState(NamedTuple):
         stop = start + len(layers)
         fast_weights = self.fast_weights[:start] + tuple(layers) + self.fast_weights[stop:]
         if tails is None or not self.conv_tails:
-            return ModelState(fast_weights, self.conv_tails)
-        return ModelState(fast_weights, self.conv_tails[:start] + tuple(tails) + self.conv_tails[stop:])
+            return self._replace(fast_weights=fast_weights)
+        conv_tails = self.conv_tails[:start] + tuple(tails) + self.conv_tails[stop:]
+        return self._replace(fast_weights=fast_weights, conv_tails=conv_tails)
 
     def layers_from(self, other: "ModelState", start: int) -> "ModelState":
         """Take the layers from ``start`` on from another state."""
@@ -53,7 +56,7 @@ class ModelState(NamedTuple):
     @property
     def n_bytes(self) -> int:
         """Bytes held by the fast weights and the carried tails."""
-        return sum(layer.nbytes for part in self for layer in part if layer is not None)
+        return sum(layer.nbytes for layer in (*self.fast_weights, *self.conv_tails) if layer is not None)
 
 
 class AttentionCache(NamedTuple):

@@ -19,8 +19,6 @@ from sleepkit.sleep.schedule import SleepConfig
 
 SESSION_FORMAT = "sleepkit-session"
 SESSION_VERSION = 1
-# How the parts of a state are called in the file, after "state" or "start".
-_PARTS = ("", ".tail")
 
 
 class _Awake(NamedTuple):
@@ -227,7 +225,7 @@ class Session:
     def _tensors(self) -> dict[str, Tensor]:
         named: dict[str, Tensor] = {}
         for name, state in (("state", self._state), ("start", self._awake.coda_start)):
-            for part, layers in zip(_PARTS, state, strict=True):
+            for part, layers in (("", state.fast_weights), (".tail", state.conv_tails)):
                 named.update({f"{name}{part}.{i}": layer for i, layer in enumerate(layers) if layer is not None})
         for number, layer in enumerate(self._awake.cache.layers):
             named.update({f"cache.{number}.{field}": tensor for field, tensor in layer._asdict().items()})
@@ -256,10 +254,10 @@ class Session:
         self._awake = _Awake(WindowCache(layers, length), looped, begin, length, entered)
 
     def _stored_state(self, tensors: dict[str, Tensor], name: str) -> ModelState:
-        fresh = zip(_PARTS, self._state, strict=True)
-        return ModelState(
-            *(tuple(self._like(tensors, f"{name}{part}.{i}", t) for i, t in enumerate(layers)) for part, layers in fresh)
-        )
+        fresh = self._state
+        fast_weights = tuple(self._like(tensors, f"{name}.{i}", layer) for i, layer in enumerate(fresh.fast_weights))
+        tails = tuple(self._like(tensors, f"{name}.tail.{i}", layer) for i, layer in enumerate(fresh.conv_tails))
+        return fresh._replace(fast_weights=fast_weights, conv_tails=tails)
 
     @staticmethod
     def _like(tensors: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:

@@ -193,6 +193,27 @@ def test_a_truncated_gradient_changes_no_value_and_goes_through_the_kept_passes(
     assert_same_gradients(whole, loss_and_gradients(model, batch, SLEEP)[1])
 
 
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_the_last_pass_alone_has_a_gradient_as_a_pass_written_out_from_constants(name: str) -> None:
+    """One window, N = 3, k = 1: two passes without a graph, then the step between passes and one pass with it."""
+    model, tokens = small_model(**ABLATIONS[name]), random_tokens(2, 8)
+    batch, embedded = ask_at_the_end(tokens, 3), model.embed(tokens[:, :5]).detach()
+    with torch.no_grad():
+        hidden, state = model.blocks(embedded, model.initial_state(2), 2)
+    if model.config.loop_norm:
+        hidden = torch.nn.functional.rms_norm(hidden, (8,), model.loop_norm.weight, model.config.norm_eps)
+    if model.config.input_injection:
+        hidden = hidden + model.injection * embedded
+    _, state = model.blocks(hidden, state)
+    logits = model.head(model.blocks(model.embed(tokens[:, 5:]), state).hidden)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets[:, 5:].flatten())
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    expected = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    _, gradients = loss_and_gradients(model, batch, SLEEP, gradient_passes=1)
+    for what, gradient in zip(names, expected, strict=True):
+        assert_close(gradients[what], gradient, tolerance=1e-12, what=f"gradient of {what}")
+
+
 @pytest.mark.parametrize("mode", ["pass", "window"])
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_checkpointing_changes_no_bit(name: str, mode: Any) -> None:
@@ -221,7 +242,7 @@ def test_under_autocast_what_is_carried_keeps_its_dtype() -> None:
     model, tokens = small_model(dtype=torch.float32, **ABLATIONS["all"]), random_tokens(2, 13)
     with torch.autocast("cpu", torch.bfloat16):
         result = rollout(model, ask_at_the_end(tokens, 3), SLEEP)
-    kept = [layer for part in result.state for layer in part if layer is not None]
+    kept = [layer for layer in (*result.state.fast_weights, *result.state.conv_tails) if layer is not None]
     assert {layer.dtype for layer in kept} == {torch.float32}
     exact = rollout(small_model(**ABLATIONS["all"]), ask_at_the_end(tokens, 3), SLEEP)
     assert_close(result.loss, exact.loss, tolerance=2**-4, what="loss")

@@ -66,7 +66,7 @@ def algorithm_1_by_hand(
     for window in tokens_BT[:, :context_len].split(window_len, dim=1):
         read(window, n_passes)
     logits = F.linear(_normed(read(tokens_BT[:, context_len:], 1), model.final_norm), model.projection.weight)
-    return logits, ModelState(tuple(weights), tuple(tails) if config.carry_conv else ())
+    return logits, ModelState(tuple(weights), conv_tails=tuple(tails) if config.carry_conv else ())
 
 
 def _normed(hidden: Tensor, norm: nn.RMSNorm) -> Tensor:

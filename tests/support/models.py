@@ -70,7 +70,8 @@ def assert_same_state(actual: ModelState, expected: ModelState) -> None:
 
 
 def _pairs(actual: ModelState, expected: ModelState) -> Iterator[tuple[str, Tensor, Tensor]]:
-    for part, mine, theirs in zip(("state", "tail"), actual, expected, strict=True):
+    fast_weights = ("state", actual.fast_weights, expected.fast_weights)
+    for part, mine, theirs in (fast_weights, ("tail", actual.conv_tails, expected.conv_tails)):
         for number, (one, other) in enumerate(zip(mine, theirs, strict=True)):
             assert (one is None) == (other is None), f"{part} of layer {number}"
             if one is not None and other is not None:
