@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from sleepkit.errors import refuse, require
 
@@ -17,7 +17,14 @@ SettingsClass = TypeVar("SettingsClass", bound=type)
 
 
 class Settings:
-    """Base of every settings class: type-checked on construction, then ``check()`` for the value rules."""
+    """Base of every settings class: type-checked on construction, then ``check()`` for the value rules.
+
+    Attributes:
+        LATER: names of settings that the first version did not have. They count in the digest where they are not at their
+            defaults, so that what was made without them keeps its digest.
+    """
+
+    LATER: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         """Check every field against its annotation, then the rules between fields.
@@ -65,7 +72,7 @@ class Settings:
 
     def digest(self) -> str:
         """Return 16 hex digits that identify these settings, the same on every machine."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(_counted(self), sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
 
     def replace(self, **changes: Any) -> Self:
@@ -189,6 +196,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
+
+
+def _counted(value: Any) -> Any:
+    """Return the plain data that the digest is made of."""
+    if isinstance(value, tuple | list):
+        return [_counted(item) for item in value]
+    if not isinstance(value, Settings):
+        return _plain(value)
+    given = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(_class(value))}
+    return {name: _counted(now) for name, (now, default) in given.items() if name not in value.LATER or now != default}
 
 
 def parse_override(override: str) -> tuple[str, Any]:

@@ -87,7 +87,7 @@ def trace_batch(model: HybridLM, task: Task, batch: Batch, sleep: SleepConfig, *
 
 def _fast_weights(model: HybridLM, views: dict[tuple[int, int], PassView], windows: list[Window], n_passes: int) -> xr.Dataset:
     config = model.config
-    layers = [number for number, kind in enumerate(config.layer_kinds) if kind == "gdn"]
+    layers = list(config.fast_layers)
     shape = (len(windows), n_passes + 1, len(layers), config.n_heads, config.key_channels, config.value_channels)
     states = np.full(shape, np.nan, dtype=np.float32)
     before = np.zeros(shape[2:], dtype=np.float32)

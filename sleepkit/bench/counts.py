@@ -115,7 +115,7 @@ def step_flops(config: ModelConfig, windows: list[Window], *, n_passes: int, bat
         whole = sum(_layer_flops(config, kind, window_len) for kind in config.layer_kinds)
         if not window.asleep:
             total += window_len * whole
-        elif "gdn" in config.layer_kinds:
+        elif config.fast_layers:
             total += window_len * ((n_passes - 1) * whole + _writing_flops(config, window_len))
     return 3 * batch_size * total
 
@@ -127,7 +127,7 @@ def _layer_flops(config: ModelConfig, kind: str, window_len: int) -> int:
 def _writing_flops(config: ModelConfig, window_len: int) -> int:
     """FLOPs a token of the last pass of a window that is slept on."""
     kinds = config.layer_kinds
-    last = len(kinds) - 1 - kinds[::-1].index("gdn")
+    last = config.fast_layers[-1]
     values = config.n_heads * config.value_channels
     unread = 2 * 2 * config.width * values + 2 * config.width * config.mlp_channels * (3 if config.mlp == "swiglu" else 2)
     return sum(_layer_flops(config, kind, window_len) for kind in kinds[: last + 1]) - unread

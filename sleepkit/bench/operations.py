@@ -19,7 +19,7 @@ from sleepkit.bench.contest import Contender, Operation, Problem, Turns, contest
 from sleepkit.bench.counts import ConvShape, DeltaShape, conv_counts, delta_chunked_flops, delta_counts
 from sleepkit.bench.measure import Figures
 from sleepkit.errors import require
-from sleepkit.ops.gated_delta import Impl
+from sleepkit.ops.recurrence import Impl
 from sleepkit.settings import Settings, settings
 
 # Whatever the operation can be asked for; one that cannot serve refuses, and the report says so.

@@ -60,9 +60,9 @@ class _Chunk(torch.autograd.Function):
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, scale: float
     ) -> tuple[Tensor, Tensor]:
         batch, _, heads, _ = q.shape
-        q_NCK, k_NCK, v_NCV, log_decay_NC, beta_NC = (_by_head(tensor) for tensor in (q, k, v, log_decay, beta))
+        q_NCK, k_NCK, v_NCV, log_decay_NC, beta_NC = (by_head(tensor) for tensor in (q, k, v, log_decay, beta))
         state_NKV, beta_NC1 = state.flatten(0, 1).contiguous(), beta_NC[..., None]
-        gamma_NC1, decay_NCC = _decays(log_decay_NC, state.dtype)
+        gamma_NC1, decay_NCC = decays(log_decay_NC, state.dtype)
         overlap_NCC = torch.bmm(k_NCK, k_NCK.mT).mul_(decay_NCC)
         solve_NCC = overlap_NCC * beta_NC1
         scores_NCC = torch.bmm(q_NCK, k_NCK.mT).mul_(decay_NCC).mul_(scale)
@@ -78,7 +78,7 @@ class _Chunk(torch.autograd.Function):
             error_NCV, update_NCV,
         )  # fmt: skip
         ctx.scale, ctx.heads = scale, heads
-        return _by_token(out_NCV, heads), after_NKV.view(batch, heads, *after_NKV.shape[1:])
+        return by_token(out_NCV, heads), after_NKV.view(batch, heads, *after_NKV.shape[1:])
 
     @staticmethod
     @once_differentiable
@@ -91,7 +91,7 @@ def _chunk_backward(ctx: Any, d_out: Tensor, d_after: Tensor) -> tuple[Tensor, .
     q, k, beta, gamma, decay, state, overlap, solve, scores, found, asked, error, update = ctx.saved_tensors
     scale, heads = ctx.scale, ctx.heads
     to_end = decay[:, -1, :, None]
-    d_out, d_after = _by_head(d_out), d_after.flatten(0, 1).contiguous()
+    d_out, d_after = by_head(d_out), d_after.flatten(0, 1).contiguous()
     d_update = torch.bmm(k, d_after).mul_(to_end)
     reach = (d_update * update).sum(-1)
     d_update.baddbmm_(scores.mT, d_out)
@@ -111,20 +111,20 @@ def _chunk_backward(ctx: Any, d_out: Tensor, d_after: Tensor) -> tuple[Tensor, .
     d_k = torch.bmm(update, d_after.mT).mul_(to_end).baddbmm_(found_by, state.mT, alpha=-1)
     d_k = d_k.baddbmm_(d_overlap + d_overlap.mT, k).baddbmm_(d_pairs.mT, q)
     per_token = (d_q, d_k, beta * d_error, d_log_decay, d_beta)
-    return *(_by_token(gradient, heads) for gradient in per_token), d_state.view(-1, heads, *d_state.shape[1:])
+    return *(by_token(gradient, heads) for gradient in per_token), d_state.view(-1, heads, *d_state.shape[1:])
 
 
-def _by_head(x: Tensor) -> Tensor:
+def by_head(x: Tensor) -> Tensor:
     """[B, C, H, ...] -> [N, C, ...], contiguous."""
     return x.transpose(1, 2).flatten(0, 1).contiguous()
 
 
-def _by_token(x: Tensor, heads: int) -> Tensor:
+def by_token(x: Tensor, heads: int) -> Tensor:
     """[N, C, ...] -> [B, C, H, ...]."""
     return x.reshape(-1, heads, *x.shape[1:]).transpose(1, 2)
 
 
-def _decays(log_decay_NC: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def decays(log_decay_NC: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return gamma [N, C, 1] and D [N, C, C], 0 above the diagonal.
 
     Summed and subtracted in fp64: the difference of two large fp32 sums would lose the digits that a decay is made of. Masked

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sleepkit.kernels.build import REALS, check, direct, library, why_unavailable
+from sleepkit.kernels.strides import compact
 
 _WORTH_A_THREAD = 32768
 
@@ -80,7 +81,7 @@ def _by_token(x: Tensor) -> Tensor:
     batch, tokens = x.shape[:2]
     even = x.stride(0) == tokens * x.stride(1) or batch == 1
     packed = x.ndim == 3 or x.stride(2) == x.shape[3]
-    return x if x.stride(-1) == 1 and even and packed else x.contiguous()
+    return x if x.stride(-1) == 1 and even and packed else compact(x)
 
 
 def _describe_norm(x: Tensor, weight: Tensor | None, gate: Tensor | None, scale: float, eps: float) -> object:

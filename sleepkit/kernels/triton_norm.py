@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sleepkit.kernels.build import direct
+from sleepkit.kernels.strides import compact
 from sleepkit.kernels.triton_support import on_its_device, operation, padded
 
 _TILE = 2048
@@ -61,7 +62,7 @@ def _sizes(x: Tensor) -> dict[str, int]:
 def _evenly(x: Tensor) -> Tensor:
     """Make the channels of a token neighbours in memory and tokens evenly spaced."""
     even = x.stride(0) == x.shape[1] * x.stride(1) or x.shape[0] == 1
-    return x if even and x.stride(-1) == 1 else x.contiguous()
+    return x if even and x.stride(-1) == 1 else compact(x)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001

@@ -9,12 +9,17 @@ from sleepkit.model.state import AttentionCache
 
 
 class Attention(nn.Module):
-    """Causal attention with rotary positions that restart at each window, and normed queries and keys."""
+    """Causal attention with rotary positions that restart at each window, and normed queries and keys.
+
+    Fewer heads of keys and values than of queries (grouped-query attention, arXiv 2305.13245) shrink the KV cache.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_heads, self.head_dim, self.norm_eps = config.n_heads, config.head_dim, config.norm_eps
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.n_kv_heads = config.kv_heads
+        self.group = config.n_heads // config.kv_heads
+        self.qkv = nn.Linear(config.width, config.width + 2 * self.n_kv_heads * config.head_dim, bias=False)
         self.query_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
         self.key_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
         self.out = nn.Linear(config.width, config.width, bias=False)
@@ -50,16 +55,17 @@ class Attention(nn.Module):
         return ops.attention_weights(query, key, valid_BS=valid_BT)
 
     def _heads(self, x_BTE: Tensor, angles: ops.Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys (normed and turned) and values, [B, H, T, D] each."""
+        """Return queries, keys (normed and turned) and values, [B, H, T, D] each; keys and values may have fewer heads."""
         batch, seq_len, width = x_BTE.shape
-        both, value = self.qkv(x_BTE).split([2 * width, width], dim=-1)
-        weights = torch.stack([self.query_norm.weight, self.key_norm.weight])
-        both = both.view(batch, seq_len, 2 * self.n_heads, self.head_dim)
+        values = self.n_kv_heads * self.head_dim
+        both, value = self.qkv(x_BTE).split([width + values, values], dim=-1)
+        weights = torch.stack((*[self.query_norm.weight] * self.group, self.key_norm.weight))
+        both = both.view(batch, seq_len, self.n_heads + self.n_kv_heads, self.head_dim)
         turned = ops.rotary_rms_norm(both, weights, angles, eps=self.norm_eps)
-        query, key = turned.transpose(1, 2).chunk(2, dim=1)
-        return query, key, value.view(batch, seq_len, self.n_heads, self.head_dim).transpose(1, 2)
+        query, key = torch.split(turned.transpose(1, 2), [self.n_heads, self.n_kv_heads], dim=1)
+        return query, key, value.view(batch, seq_len, self.n_kv_heads, self.head_dim).transpose(1, 2)
 
     def empty_cache(self, x_BTE: Tensor) -> AttentionCache:
         """Return the cache of a window in which nothing was read."""
-        nothing = x_BTE.new_empty(x_BTE.shape[0], self.n_heads, 0, self.head_dim)
+        nothing = x_BTE.new_empty(x_BTE.shape[0], self.n_kv_heads, 0, self.head_dim)
         return AttentionCache(nothing, nothing)

@@ -9,10 +9,15 @@ from sleepkit import ops
 from sleepkit.model.attention import Attention
 from sleepkit.model.config import ModelConfig
 from sleepkit.model.gated_delta_net import GatedDeltaNet
+from sleepkit.model.jet import Jet
+from sleepkit.model.mamba2 import Mamba2
 from sleepkit.model.mlp import MLP
-from sleepkit.model.state import LayerCache
+from sleepkit.model.state import ConvCache, LayerCache
 
-MIXERS: dict[str, type[Attention] | type[GatedDeltaNet]] = {"attn": Attention, "gdn": GatedDeltaNet}
+MIXERS: dict[str, type[Attention] | type[GatedDeltaNet]] = {
+    "attn": Attention,
+    **{mixer.kind: mixer for mixer in (GatedDeltaNet, Jet, Mamba2)},
+}
 
 
 class Block(nn.Module):
@@ -36,9 +41,11 @@ class Block(nn.Module):
         with torch.no_grad():
             return self.mixer.weights(_normed(h_BTE, self.mixer_norm), angles=angles, valid_BT=valid_BT)  # type: ignore[operator]
 
-    def write(self, h_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
-        """Return the state that ``forward`` returns, without computing a residual stream that nobody reads."""
-        return self.mixer.write(_normed(h_BTE, self.mixer_norm), state, valid_BT=valid_BT)  # type: ignore[operator]
+    def write(
+        self, h_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None, cache: ConvCache | None = None
+    ) -> tuple[Tensor, ConvCache]:
+        """Return the state and the cache that ``forward`` returns, without computing a residual stream that nobody reads."""
+        return self.mixer.write(_normed(h_BTE, self.mixer_norm), state, valid_BT=valid_BT, cache=cache)  # type: ignore[operator]
 
 
 def _normed(h_BTE: Tensor, norm: nn.RMSNorm) -> Tensor:

@@ -20,10 +20,13 @@ _OWN_MODULES = (Block, Attention, GatedDeltaNet, MLP, nn.Linear, nn.RMSNorm)
 def fuses(block: Block, h_BTE: Tensor, state: Tensor | None) -> bool:
     """Say whether a block may run as one operation here.
 
-    Not where a module was exchanged, parametrised or hooked: whoever did that wants it to be called.
+    Not where a module was exchanged, parametrised or hooked: whoever did that wants it to be called. Nor for another kind of
+    fast weights than Gated DeltaNet, nor where heads share keys: the kernel knows neither.
     """
     dtypes = {h_BTE.dtype, block.mixer_norm.weight.dtype} | (set() if state is None else {state.dtype})
-    return len(dtypes) == 1 and ops.fused_block_serves(h_BTE) and not any(_is_changed(module) for module in block.modules())
+    if len(dtypes) != 1 or not ops.fused_block_serves(h_BTE) or any(_is_changed(module) for module in block.modules()):
+        return False
+    return block.mixer.group == 1
 
 
 def run_fused(

@@ -4,6 +4,8 @@ Axes: B batch, T token, E channel, H head, K key channel, V value channel.
 """
 
 import math
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +25,26 @@ class GatedDeltaNet(nn.Module):
 
     q, k, v = SiLU(short_conv(W x)), q and k of unit length; log decay = -exp(A_log) softplus(a + dt_bias);
     beta = sigmoid(b); output = W_out (RMSNorm(S^T q) SiLU(gate)).
+
+    Fewer key heads than heads (grouped values) share a query and a key among the heads of a group; every head keeps its own S.
+
+    Attributes:
+        kind: its name in ``ModelConfig.layers``.
+        rule: the write, and the read after it.
     """
+
+    kind: ClassVar[str] = "gdn"
+    rule: Callable[..., ops.GatedDeltaOutput] = staticmethod(ops.gated_delta_rule)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.n_heads, self.key_dim, self.value_dim = config.n_heads, config.key_channels, config.value_channels
+        self.group = config.n_heads // config.key_heads
         self.beta_scale = 2.0 if config.allow_negative_eigenvalues else 1.0
-        keys, values = self.n_heads * self.key_dim, self.n_heads * self.value_dim
+        keys, values = config.key_heads * self.key_dim, self.n_heads * self.value_dim
         self.qkv = nn.Linear(config.width, 2 * keys + values, bias=False)
-        self.conv = nn.Parameter(torch.empty(2 * keys + values, config.conv_len))
+        self.conv_len, self.conv_channels = config.conv_len, config.conv_channels(self.kind)
+        self._make_taps(config)
         self.decay_and_beta = nn.Linear(config.width, 2 * self.n_heads, bias=False)
         self.gate = nn.Linear(config.width, values, bias=False)
         self.norm_eps = config.norm_eps
@@ -41,10 +54,16 @@ class GatedDeltaNet(nn.Module):
         self.dt_bias = nn.Parameter(torch.empty(self.n_heads))
         self.reset_parameters()
 
+    def _make_taps(self, config: ModelConfig) -> None:
+        self.conv = nn.Parameter(torch.empty(self.conv_channels, config.conv_len))
+
+    def _reset_taps(self) -> None:
+        bound = self.conv_len**-0.5
+        nn.init.uniform_(self.conv, -bound, bound)
+
     def reset_parameters(self) -> None:
         """Draw the taps and the decay rates: A uniform in [0.01, 16], step log-uniform in [1e-3, 0.1]."""
-        bound = self.conv.shape[1] ** -0.5
-        nn.init.uniform_(self.conv, -bound, bound)
+        self._reset_taps()
         with torch.no_grad():
             self.A_log.copy_(torch.empty_like(self.A_log).uniform_(_SMALLEST_RATE, _LARGEST_RATE).log())
             low, high = math.log(_SMALLEST_STEP), math.log(_LARGEST_STEP)
@@ -67,41 +86,66 @@ class GatedDeltaNet(nn.Module):
             state: fast weights before the first token, [B, H, K, V] fp32.
             angles: unused.
             valid_BT: False marks padding: the state passes through untouched.
-            cache: the convolution's last inputs of this window; None starts from zeros.
+            cache: the convolution's last inputs, of this window or carried into it; None starts from zeros.
         """
         out, state, tail = self._recur(x_BTE, state, valid_BT, cache)
         mixed = ops.gated_rms_norm(out, self.gate(x_BTE), self.norm.weight, eps=self.norm_eps)
         return self.out(mixed), state, ConvCache(tail)
 
-    def write(self, x_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
-        """Return the state that ``forward`` returns, and compute no output."""
-        return self._recur(x_BTE, state, valid_BT, None)[1]
+    def write(
+        self, x_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None, cache: ConvCache | None = None
+    ) -> tuple[Tensor, ConvCache]:
+        """Return the state and the cache that ``forward`` returns, and compute no output."""
+        _, state, tail = self._recur(x_BTE, state, valid_BT, cache)
+        return state, ConvCache(tail)
 
     def _recur(
         self, x_BTE: Tensor, state: Tensor, valid_BT: Tensor | None, cache: ConvCache | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is read, [B, T, H, V], the state, and the convolution's tail."""
-        projected = self.qkv(x_BTE)
+        projected, tail = self.qkv(x_BTE), None
         if valid_BT is not None:
             projected = projected.masked_fill(~valid_BT[..., None], 0.0)
-        convolved, tail = ops.short_conv(projected, self.conv, None if cache is None else cache.tail, silu=True)
-        both, value = torch.split(convolved, [2 * self.n_heads * self.key_dim, self.n_heads * self.value_dim], dim=-1)
-        both = both.view(*both.shape[:2], 2 * self.n_heads, self.key_dim)
+        if cache is not None:
+            tail = cache.tail.to(projected.dtype)
+        if tail is not None and valid_BT is not None:
+            alone, convolved = torch.split(projected, [projected.shape[-1] - self.conv_channels, self.conv_channels], dim=-1)
+            convolved, tail = _behind_padding(convolved, tail, valid_BT)
+            projected = torch.cat([alone, convolved], dim=-1)
+        both, value, tail = self._convolved(x_BTE, projected, tail)
+        both = both.view(*both.shape[:2], -1, self.key_dim)
         query, key = ops.unit_length(both, eps=UNIT_EPS).chunk(2, dim=2)
         log_decay, beta = self._gates(x_BTE)
         value = value.view(*value.shape[:2], self.n_heads, self.value_dim)
-        out, state = ops.gated_delta_rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
+        out, state = self.rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
         return out, state, tail
+
+    def _convolved(self, _x_BTE: Tensor, projected_BTE: Tensor, tail_BWE: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries and keys side by side and values, [B, T, E] each, and the convolution's tail."""
+        convolved, tail = ops.short_conv(projected_BTE, self.conv, tail_BWE, silu=True)
+        values = self.n_heads * self.value_dim
+        both, value = torch.split(convolved, [convolved.shape[-1] - values, values], dim=-1)
+        return both, value, tail
 
     def empty_cache(self, x_BTE: Tensor) -> ConvCache:
         """Return the cache of a window in which nothing was read."""
-        return ConvCache(x_BTE.new_zeros(x_BTE.shape[0], self.conv.shape[1] - 1, self.conv.shape[0]))
+        return ConvCache(x_BTE.new_zeros(x_BTE.shape[0], self.conv_len - 1, self.conv_channels))
 
     def _gates(self, x_BTE: Tensor) -> tuple[Tensor, Tensor]:
         """Return log decay (natural, <= 0) and write strength, [B, T, H] each, at least fp32."""
         decay_input, beta_input = _at_least_fp32(self.decay_and_beta(x_BTE)).chunk(2, dim=-1)
         log_decay = -_at_least_fp32(self.A_log).exp() * F.softplus(decay_input + self.dt_bias)
         return log_decay, self.beta_scale * beta_input.sigmoid()
+
+
+def _behind_padding(x_BTE: Tensor, tail_BWE: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Move a tail over the padding that begins a window, next to the first token: as if the padding were not there."""
+    joined, n_tail = torch.cat([tail_BWE, x_BTE], dim=1), tail_BWE.shape[1]
+    n_pad_B1 = (valid_BT.cumsum(1) == 0).sum(1, keepdim=True)
+    place_P = torch.arange(joined.shape[1], device=joined.device)
+    source_BP = torch.where(place_P < n_pad_B1 + n_tail, place_P - n_pad_B1, place_P)
+    moved = joined.gather(1, source_BP.clamp(min=0)[..., None].expand_as(joined)).masked_fill((source_BP < 0)[..., None], 0.0)
+    return moved[:, n_tail:], moved[:, :n_tail]
 
 
 def _at_least_fp32(x: Tensor) -> Tensor:

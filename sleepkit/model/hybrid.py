@@ -15,7 +15,7 @@ from sleepkit.errors import require
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
 from sleepkit.model.passes import FASTEST, carried, compiled, recomputed
-from sleepkit.model.state import AttentionCache, ModelState, WindowCache
+from sleepkit.model.state import AttentionCache, ConvCache, ModelState, WindowCache
 from sleepkit.model.storage import load_weights, read_config, stored_dtype, write_model
 
 TOKEN_TYPES = (torch.int64, torch.int32)
@@ -54,10 +54,12 @@ class HybridLM(nn.Module):
         self.projection = nn.Linear(config.width, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.projection.weight = self.embedding.weight
+        self.loop_norm = nn.RMSNorm(config.width, eps=config.norm_eps) if config.loop_norm else None
+        self.injection = nn.Parameter(torch.ones(config.width)) if config.input_injection else None
         self._functions = FASTEST
 
     def initial_state(self, batch_size: int) -> ModelState:
-        """Return empty fast weights (zeros) for a batch, on the model's device.
+        """Return empty fast weights (zeros), and empty tails where they are carried, for a batch on the model's device.
 
         Raises:
             InvalidInputError: if the batch size is not a positive integer.
@@ -66,8 +68,12 @@ class HybridLM(nn.Module):
         config, weight = self.config, self.embedding.weight
         shape = (batch_size, config.n_heads, config.key_channels, config.value_channels)
         wide = torch.promote_types(weight.dtype, torch.float32)
-        empty = (torch.zeros(shape, device=weight.device, dtype=wide) if kind == "gdn" else None for kind in config.layer_kinds)
-        return ModelState(tuple(empty))
+        fast = (number in config.fast_layers for number in range(config.n_layers))
+        empty = tuple(torch.zeros(shape, device=weight.device, dtype=wide) if writes else None for writes in fast)
+        if not config.carry_conv:
+            return ModelState(empty)
+        caches = (layer.mixer.empty_cache(weight.new_empty(batch_size, 0, config.width)) for layer in self.layers)  # type: ignore[operator, union-attr]
+        return ModelState(empty, conv_tails=tuple(cache.tail if isinstance(cache, ConvCache) else None for cache in caches))
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Look tokens up: [B, T] int64 -> [B, T, E].
@@ -92,7 +98,8 @@ class HybridLM(nn.Module):
         """Run one window from an empty KV cache: prelude once, the looped span ``n_passes`` times, coda once.
 
         h, S <- Blocks(h, S) repeated (Lee et al. 2026, Eq. 6 and Algorithm 1). The residual stream goes from pass to pass as
-        it is; every pass updates the fast weights. ``n_passes=1`` is the vanilla hybrid.
+        it is, unless ``loop_norm`` or ``input_injection`` of the configuration change it in between; every pass updates the fast
+        weights. ``n_passes=1`` is the vanilla hybrid.
 
         Args:
             h_BTE: embedded tokens of the window, or the residual stream of an earlier pass.
@@ -109,11 +116,14 @@ class HybridLM(nn.Module):
         _check_count("n_passes", n_passes)
         require(observe is None or not recompute, "observe", "must be None where passes are recomputed", observe)
         start, stop = self.config.loop_span
+        entered = h_BTE
         for n_pass in range(1, n_passes + 1):
             capture: dict[int, Tensor] | None = None if observe is None else {}
             spans = [(0, start)] if n_pass == 1 else []
             spans += [(start, stop)] + ([(stop, self.config.n_layers)] if n_pass == n_passes else [])
             for span in spans:
+                if span == (start, stop):
+                    h_BTE, entered = self._enter(n_pass, h_BTE, entered)
                 h_BTE, state = self._run_span(h_BTE, state, span, valid_BT, recompute=recompute, capture=capture)
             if observe is not None and capture is not None:
                 observe(PassView(n_pass, state, capture))
@@ -129,6 +139,7 @@ class HybridLM(nn.Module):
         valid_BT: Tensor | None = None,
         recompute: bool = False,
         gradient_passes: int | None = None,
+        entered_BTE: Tensor | None = None,
     ) -> ModelState:
         """Return the state that ``blocks`` returns: all that is left of a window that is slept on.
 
@@ -144,22 +155,28 @@ class HybridLM(nn.Module):
             gradient_passes: k. Passes 1..N - k (with pass 1, the prelude) keep no graph: their parameters and ``h_BTE`` get no
                 gradient from here, and the state gets only that of its own recurrence (``carried``). None, or k >= N: all passes
                 have theirs.
+            entered_BTE: what entered the looped span in pass 1; needed to go on after pass 1 with ``input_injection``.
 
         Raises:
-            InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes, or ``gradient_passes`` is neither
-                None nor a positive integer.
+            InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes, ``gradient_passes`` is neither
+                None nor a positive integer, or ``entered_BTE`` is needed and missing.
         """
         _check_count("n_passes", n_passes)
         require(1 <= first_pass <= n_passes, "first_pass", f"must be in [1, n_passes={n_passes}]", first_pass)
+        known = first_pass == 1 or not self.config.input_injection or entered_BTE is not None
+        require(known, "entered", "must be given to inject it after pass 1", entered_BTE)
         if gradient_passes is not None:
             _check_count("gradient_passes", gradient_passes)
         n_silent = 0 if gradient_passes is None or not torch.is_grad_enabled() else n_passes - gradient_passes
         (start, stop), n_layers = self.config.loop_span, self.config.n_layers
         spans = [(1, (0, start))] if first_pass == 1 else []
         spans += [(n_pass, (start, stop)) for n_pass in range(first_pass, n_passes + 1)] + [(n_passes, (stop, n_layers))]
-        while spans and not self._writes(spans[-1][1]):
+        while spans and not self.config.writes(*spans[-1][1]):
             spans.pop()
+        entered = h_BTE if entered_BTE is None else entered_BTE
         for number, (n_pass, span) in enumerate(spans, start=1):
+            if span == (start, stop):
+                h_BTE, entered = self._enter(n_pass, h_BTE, entered, silently=n_pass <= n_silent)
             if n_pass <= n_silent:
                 h_BTE, state = self._run_silently(h_BTE, state, span, valid_BT)
             elif number < len(spans):
@@ -191,23 +208,27 @@ class HybridLM(nn.Module):
             capture: receives the attention weights of the span's attention layers by layer number (without a cache).
         """
         start, stop = span
-        states, caches = [], []
+        states, tails, caches = [], [], []
         angles = self._angles(h_BTE, cache, span)
         for number in range(start, stop):
-            layer_state = state.fast_weights[number]
+            layer_state, tail = state.fast_weights[number], state.conv_tail(number)
             if capture is not None and angles is not None and self.config.layer_kinds[number] == "attn":
                 capture[number] = self.layers[number].attention_weights(h_BTE, angles=angles, valid_BT=valid_BT)  # type: ignore[operator]
             if cache is None:
-                h_BTE, layer_state = self._run_layer(number, h_BTE, layer_state, angles, valid_BT)
+                h_BTE, layer_state, tail = self._run_layer(number, h_BTE, layer_state, angles, valid_BT, tail)
             else:
+                past = cache.layers[number] if tail is None else ConvCache(tail)
                 h_BTE, layer_state, layer_cache = self.layers[number](
-                    h_BTE, layer_state, angles=angles, valid_BT=valid_BT, cache=cache.layers[number]
+                    h_BTE, layer_state, angles=angles, valid_BT=valid_BT, cache=past
                 )
+                if tail is not None:  # it outlives the window: it travels in the state, and the cache stays empty
+                    tail, layer_cache = layer_cache.tail.to(tail.dtype), cache.layers[number]
                 caches.append(layer_cache)
             states.append(layer_state)
+            tails.append(tail)
         if cache is not None:
             cache = WindowCache(cache.layers[:start] + tuple(caches) + cache.layers[stop:], cache.length)
-        return h_BTE, state.with_layers(start, states), cache
+        return h_BTE, state.with_layers(start, states, tails), cache
 
     def compile_blocks(self, *, backend: str | Callable[..., Any] = "inductor") -> None:
         """Let torch.compile make the code that runs blocks over whole windows; parameters and their names stay as they are.
@@ -228,10 +249,21 @@ class HybridLM(nn.Module):
     def empty_cache(self, batch_size: int) -> WindowCache:
         """Return the cache of a window in which nothing was read."""
         like = self.embedding.weight.new_empty(batch_size, 0, self.config.width)
-        return WindowCache(tuple(layer.mixer.empty_cache(like) for layer in self.layers), 0)  # type: ignore[operator, union-attr]
+        layers = [layer.mixer.empty_cache(like) for layer in self.layers]  # type: ignore[operator, union-attr]
+        if self.config.carry_conv:
+            layers = [ConvCache(layer.tail[:, :0]) if isinstance(layer, ConvCache) else layer for layer in layers]
+        return WindowCache(tuple(layers), 0)
 
-    def _writes(self, span: tuple[int, int]) -> bool:
-        return "gdn" in self.config.layer_kinds[slice(*span)]
+    def _enter(self, n_pass: int, h_BTE: Tensor, entered_BTE: Tensor, *, silently: bool = False) -> tuple[Tensor, Tensor]:
+        """Return what a pass over the looped span reads, and what entered the span in pass 1."""
+        if n_pass == 1:
+            return h_BTE, h_BTE.detach() if silently else h_BTE
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not silently):
+            if self.loop_norm is not None:
+                h_BTE = ops.rms_norm(h_BTE, self.loop_norm.weight, eps=self.config.norm_eps)
+            if self.injection is not None:
+                h_BTE = torch.addcmul(h_BTE, self.injection, entered_BTE)
+        return h_BTE, entered_BTE
 
     def _run_span(
         self,
@@ -252,36 +284,44 @@ class HybridLM(nn.Module):
         return h_BTE, state
 
     def _run_layer(
-        self, number: int, h_BTE: Tensor, state: Tensor | None, angles: ops.Rotation | None, valid_BT: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+        self,
+        number: int,
+        h_BTE: Tensor,
+        state: Tensor | None,
+        angles: ops.Rotation | None,
+        valid_BT: Tensor | None,
+        tail: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if self.config.layer_kinds[number] != "attn":
             angles = None  # compiled code would take them for another kind of input
-        return self._functions.run(self.layers[number], h_BTE, state, angles, valid_BT)  # type: ignore[arg-type]
+        return self._functions.run(self.layers[number], h_BTE, state, angles, valid_BT, tail)  # type: ignore[arg-type]
 
     def _write_layers(self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None) -> ModelState:
         start, stop = span
-        last = max(number for number in range(start, stop) if self.config.layer_kinds[number] == "gdn")
+        last = max(number for number in self.config.fast_layers if start <= number < stop)
         h_BTE, state, _ = self.run_layers(h_BTE, state, (start, last), valid_BT=valid_BT)
         before = state.fast_weights[last]
         assert before is not None
-        written = self._functions.write(self.layers[last], h_BTE, before, valid_BT)  # type: ignore[arg-type]
-        return state.with_layers(last, [written])
+        written, tail = self._functions.write(self.layers[last], h_BTE, before, valid_BT, state.conv_tail(last))  # type: ignore[arg-type]
+        return state.with_layers(last, [written], [tail])
 
     def _run_silently(
         self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None
     ) -> tuple[Tensor, ModelState]:
         """Run layers without a graph, but for the fast weights' own recurrence."""
-        states, angles = [], self._angles(h_BTE, None, span)
+        states, tails, angles = [], [], self._angles(h_BTE, None, span)
+        constants = state.detach()
         for number in range(*span):
-            before = state.fast_weights[number]
+            before, tail = state.fast_weights[number], constants.conv_tail(number)
             with torch.no_grad():
                 read = h_BTE.detach()
-                h_BTE, after = self._run_layer(number, read, None if before is None else before.detach(), angles, valid_BT)
+                h_BTE, after, left = self._run_layer(number, read, constants.fast_weights[number], angles, valid_BT, tail)
             if before is not None and after is not None and before.requires_grad:
-                after = carried(self.layers[number], read, before, after, valid_BT)  # type: ignore[arg-type]
+                after = carried(self.layers[number], read, before, after, valid_BT, tail)  # type: ignore[arg-type]
             states.append(after)
+            tails.append(left)
         # Like an embedded window, it wants a gradient: compiled code would take it for another kind of input.
-        return h_BTE.detach().requires_grad_(), state.with_layers(span[0], states)
+        return h_BTE.detach().requires_grad_(), state.with_layers(span[0], states, tails)
 
     def _angles(self, h_BTE: Tensor, cache: WindowCache | None, span: tuple[int, int]) -> ops.Rotation | None:
         """Return the angles of the tokens' positions, counted from the window's first; None if no layer of the span needs any."""

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from sleepkit import ops
 from sleepkit.model.block import Block
 from sleepkit.model.fused import fuses, run_fused
+from sleepkit.model.state import ConvCache, LayerCache
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -23,39 +24,50 @@ _MOST_GRAPHS = 64
 
 
 def run_block(
-    block: Block, h_BTE: Tensor, state: Tensor | None, angles: ops.Rotation | None, valid_BT: Tensor | None
+    block: Block, h_BTE: Tensor, state: Tensor | None, angles: ops.Rotation | None, valid_BT: Tensor | None, tail: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Run a block over a whole window, from an empty KV cache that nobody keeps.
+
+    A carried tail of the short convolution comes in and goes out; None starts from zeros and keeps none.
+    """
+    h_BTE, state, cache = block(h_BTE, state, angles=angles, valid_BT=valid_BT, cache=_cache_of(tail))
+    return h_BTE, state, _tail_of(cache, tail)
+
+
+def write_block(
+    block: Block, h_BTE: Tensor, state: Tensor, valid_BT: Tensor | None, tail: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Run a block over a whole window, from an empty KV cache that nobody keeps."""
-    h_BTE, state, _ = block(h_BTE, state, angles=angles, valid_BT=valid_BT)
-    return h_BTE, state
-
-
-def write_block(block: Block, h_BTE: Tensor, state: Tensor, valid_BT: Tensor | None) -> Tensor:
-    """Return the state that ``run_block`` returns, and compute nothing else."""
-    return block.write(h_BTE, state, valid_BT=valid_BT)
+    """Return the state and the tail that ``run_block`` returns, and compute nothing else."""
+    state, cache = block.write(h_BTE, state, valid_BT=valid_BT, cache=_cache_of(tail))
+    return state, _tail_of(cache, tail)
 
 
 def run_block_fast(
-    block: Block, h_BTE: Tensor, state: Tensor | None, angles: ops.Rotation | None, valid_BT: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+    block: Block, h_BTE: Tensor, state: Tensor | None, angles: ops.Rotation | None, valid_BT: Tensor | None, tail: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Do what ``run_block`` does, as one operation where there is one for it."""
-    if not fuses(block, h_BTE, state):
-        return run_block(block, h_BTE, state, angles, valid_BT)
-    return run_fused(block, h_BTE, state, angles, valid_BT)  # type: ignore[return-value]
+    if tail is not None or not fuses(block, h_BTE, state):
+        return run_block(block, h_BTE, state, angles, valid_BT, tail)
+    return *run_fused(block, h_BTE, state, angles, valid_BT), None  # type: ignore[return-value]
 
 
-def write_block_fast(block: Block, h_BTE: Tensor, state: Tensor, valid_BT: Tensor | None) -> Tensor:
+def write_block_fast(
+    block: Block, h_BTE: Tensor, state: Tensor, valid_BT: Tensor | None, tail: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     """Do what ``write_block`` does, as one operation where there is one for it."""
-    if not fuses(block, h_BTE, state):
-        return write_block(block, h_BTE, state, valid_BT)
-    return run_fused(block, h_BTE, state, None, valid_BT, whole=False)[1]  # type: ignore[return-value]
+    if tail is not None or not fuses(block, h_BTE, state):
+        return write_block(block, h_BTE, state, valid_BT, tail)
+    return run_fused(block, h_BTE, state, None, valid_BT, whole=False)[1], None  # type: ignore[return-value]
 
 
 class BlockFunctions(NamedTuple):
     """How blocks are run over whole windows."""
 
-    run: Callable[[Block, Tensor, Tensor | None, ops.Rotation | None, Tensor | None], tuple[Tensor, Tensor | None]]
-    write: Callable[[Block, Tensor, Tensor, Tensor | None], Tensor]
+    run: Callable[
+        [Block, Tensor, Tensor | None, ops.Rotation | None, Tensor | None, Tensor | None],
+        tuple[Tensor, Tensor | None, Tensor | None],
+    ]
+    write: Callable[[Block, Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor | None]]
 
 
 PLAIN = BlockFunctions(run_block, write_block)
@@ -89,11 +101,12 @@ def recomputed(function: Callable[_Arguments, _Result], *values: _Arguments.args
     return result
 
 
-def carried(block: Block, h_BTE: Tensor, before: Tensor, after: Tensor, valid_BT: Tensor | None) -> Tensor:
+def carried(block: Block, h_BTE: Tensor, before: Tensor, after: Tensor, valid_BT: Tensor | None, tail: Tensor | None) -> Tensor:
     """Return ``after`` with the gradient of the fast weights' own recurrence, and with no other.
 
     Given what a block reads, what it writes is affine in the state: S_after = A S_before + B, A the product over the tokens of
-    e^log_decay (I - beta k k^T) (Lee et al. 2026, Eq. 3 with the delta correction). A and B count as constants, so nothing but
+    e^log_decay (I - beta k k^T) (Lee et al. 2026, Eq. 3 with the delta correction; without it, of e^log_decay alone). A and B
+    count as constants, so nothing but
     dS_before = A^T dS_after is handed on; for that the block's input is kept and the write repeated in backward.
 
     Args:
@@ -102,26 +115,41 @@ def carried(block: Block, h_BTE: Tensor, before: Tensor, after: Tensor, valid_BT
         before: S_before [B, H, K, V].
         after: S_after, without a graph.
         valid_BT: False marks padding.
+        tail: what the short convolution went on from; a constant like the input.
     """
-    result: Tensor = _Carried.apply(before, after, h_BTE, valid_BT, block)  # type: ignore[no-untyped-call]
+    result: Tensor = _Carried.apply(before, after, h_BTE, valid_BT, tail, block)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Carried(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, _before: Tensor, after: Tensor, h_BTE: Tensor, valid_BT: Tensor | None, block: Block) -> Tensor:
-        ctx.save_for_backward(h_BTE, valid_BT)
+    def forward(
+        ctx: Any, _before: Tensor, after: Tensor, h_BTE: Tensor, valid_BT: Tensor | None, tail: Tensor | None, block: Block
+    ) -> Tensor:
+        ctx.save_for_backward(h_BTE, valid_BT, tail)
         ctx.block = block
         return after.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_after: Tensor) -> tuple[Tensor | None, ...]:
-        h_BTE, valid_BT = ctx.saved_tensors
+        h_BTE, valid_BT, tail = ctx.saved_tensors
         with torch.enable_grad():
             anywhere = torch.zeros_like(d_after).requires_grad_()  # an affine map has the same slope everywhere
-            (d_before,) = torch.autograd.grad(write_block(ctx.block, h_BTE, anywhere, valid_BT), anywhere, d_after)
-        return d_before, None, None, None, None
+            written, _ = write_block(ctx.block, h_BTE, anywhere, valid_BT, tail)
+            (d_before,) = torch.autograd.grad(written, anywhere, d_after)
+        return d_before, None, None, None, None, None
+
+
+def _cache_of(tail: Tensor | None) -> ConvCache | None:
+    return None if tail is None else ConvCache(tail)
+
+
+def _tail_of(cache: LayerCache, before: Tensor | None) -> Tensor | None:
+    if before is None:
+        return None
+    assert isinstance(cache, ConvCache)
+    return cache.tail.to(before.dtype)
 
 
 def _with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:

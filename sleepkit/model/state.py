@@ -1,6 +1,7 @@
 """What a model carries, as values that travel: nothing is written in place.
 
-``ModelState`` survives the window (fast weights); ``WindowCache`` lives for one window only and is thrown away by eviction.
+``ModelState`` survives the window (fast weights, and tails of convolutions where they are carried); ``WindowCache`` lives for
+one window only and is thrown away by eviction.
 """
 
 from collections.abc import Callable
@@ -14,13 +15,22 @@ class ModelState(NamedTuple):
 
     Attributes:
         fast_weights: per layer [B, H, K, V] fp32, or None for a layer that carries nothing (attention).
+        conv_tails: with ``ModelConfig.carry_conv``, per layer the last inputs of its short convolution [B, W - 1, E], or None;
+            else empty.
     """
 
     fast_weights: tuple[Tensor | None, ...]
+    conv_tails: tuple[Tensor | None, ...] = ()
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "ModelState":
         """Apply a function to every tensor."""
-        return ModelState(tuple(None if layer is None else change(layer) for layer in self.fast_weights))
+        parts = (self.fast_weights, self.conv_tails)
+        fast_weights, tails = (tuple(None if layer is None else change(layer) for layer in part) for part in parts)
+        return self._replace(fast_weights=fast_weights, conv_tails=tails)
+
+    def conv_tail(self, number: int) -> Tensor | None:
+        """Return what the short convolution of a layer goes on from; None starts it from zeros."""
+        return self.conv_tails[number] if self.conv_tails else None
 
     def detach(self) -> "ModelState":
         """Cut the gradient."""
@@ -30,14 +40,23 @@ class ModelState(NamedTuple):
         """Copy every tensor."""
         return self.map(lambda layer: layer.clone())
 
-    def with_layers(self, start: int, layers: list[Tensor | None]) -> "ModelState":
-        """Replace the layers from ``start`` on."""
-        return ModelState(self.fast_weights[:start] + tuple(layers) + self.fast_weights[start + len(layers) :])
+    def with_layers(self, start: int, layers: list[Tensor | None], tails: list[Tensor | None] | None = None) -> "ModelState":
+        """Replace the fast weights of the layers from ``start`` on and, where they are carried, their convolutions' tails."""
+        stop = start + len(layers)
+        fast_weights = self.fast_weights[:start] + tuple(layers) + self.fast_weights[stop:]
+        if tails is None or not self.conv_tails:
+            return self._replace(fast_weights=fast_weights)
+        conv_tails = self.conv_tails[:start] + tuple(tails) + self.conv_tails[stop:]
+        return self._replace(fast_weights=fast_weights, conv_tails=conv_tails)
+
+    def layers_from(self, other: "ModelState", start: int) -> "ModelState":
+        """Take the layers from ``start`` on from another state."""
+        return self.with_layers(start, list(other.fast_weights[start:]), list(other.conv_tails[start:]))
 
     @property
     def n_bytes(self) -> int:
-        """Bytes held by the fast weights."""
-        return sum(layer.nbytes for layer in self.fast_weights if layer is not None)
+        """Bytes held by the fast weights and the carried tails."""
+        return sum(layer.nbytes for layer in (*self.fast_weights, *self.conv_tails) if layer is not None)
 
 
 class AttentionCache(NamedTuple):

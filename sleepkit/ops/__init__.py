@@ -2,9 +2,11 @@
 
 from sleepkit.ops.attention import Rotation, attention, attention_weights, rotary, rotation
 from sleepkit.ops.block import BlockShape, fused_block, fused_block_serves
-from sleepkit.ops.gated_delta import GatedDeltaOutput, explain, gated_delta_rule
+from sleepkit.ops.gated_delta import explain, gated_delta_rule
+from sleepkit.ops.hebbian import gated_hebbian
+from sleepkit.ops.recurrence import GatedDeltaOutput
 from sleepkit.ops.rows import gated_rms_norm, relu_square, rms_norm, rotary_rms_norm, unit_length
-from sleepkit.ops.short_conv import short_conv
+from sleepkit.ops.short_conv import dynamic_conv, short_conv
 
 __all__ = [
     "BlockShape",
@@ -12,10 +14,12 @@ __all__ = [
     "Rotation",
     "attention",
     "attention_weights",
+    "dynamic_conv",
     "explain",
     "fused_block",
     "fused_block_serves",
     "gated_delta_rule",
+    "gated_hebbian",
     "gated_rms_norm",
     "relu_square",
     "rms_norm",

@@ -57,8 +57,10 @@ def rotary(x_BTHD: Tensor, angles: Rotation) -> Tensor:
 def attention(q_BHQD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, *, valid_BS: Tensor | None = None) -> Tensor:
     """Return softmax(q k^T / sqrt(D)) v, each query seeing the keys up to its own (Lee et al. 2026, Eq. 1-2).
 
-    The Q queries are the last of the S positions. Padded keys (``valid_BS`` False) are seen by nobody but themselves.
+    The Q queries are the last of the S positions. Padded keys (``valid_BS`` False) are seen by nobody but themselves. Fewer heads
+    of keys and values than of queries serve a group of them each.
     """
+    k_BHSD, v_BHSD = _for_each_query_head(k_BHSD, q_BHQD), _for_each_query_head(v_BHSD, q_BHQD)
     n_queries, n_keys = q_BHQD.shape[-2], k_BHSD.shape[-2]
     if valid_BS is None and n_queries == n_keys:
         return F.scaled_dot_product_attention(q_BHQD, k_BHSD, v_BHSD, is_causal=n_queries > 1)
@@ -70,10 +72,19 @@ def attention(q_BHQD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, *, valid_BS: Tenso
 
 def attention_weights(q_BHQD: Tensor, k_BHSD: Tensor, *, valid_BS: Tensor | None = None) -> Tensor:
     """Return the softmax weights [B, H, Q, S] that ``attention`` applies, for looking at."""
+    k_BHSD = _for_each_query_head(k_BHSD, q_BHQD)
     visible = _visible(q_BHQD.shape[-2], k_BHSD.shape[-2], valid_BS, q_BHQD.device)
     scores = (q_BHQD @ k_BHSD.mT) * q_BHQD.shape[-1] ** -0.5
     weights: Tensor = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1)
     return weights
+
+
+def _for_each_query_head(x_BHSD: Tensor, q_BHQD: Tensor) -> Tensor:
+    n_heads, n_queried = x_BHSD.shape[1], q_BHQD.shape[1]
+    if n_heads == n_queried:
+        return x_BHSD
+    require(n_queried % n_heads == 0, "k", f"heads must divide the {n_queried} heads of q", n_heads)
+    return x_BHSD.repeat_interleave(n_queried // n_heads, dim=1)
 
 
 def _visible(n_queries: int, n_keys: int, valid_BS: Tensor | None, device: torch.device) -> Tensor:

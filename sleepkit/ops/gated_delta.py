@@ -4,7 +4,7 @@ Axes: B batch, T token, H value head, K key channel, V value channel. Order ever
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,20 +12,10 @@ from torch import Tensor
 from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import chunked, native, reference, triton_delta, triton_support
 from sleepkit.kernels.build import why_unavailable
+from sleepkit.ops.hebbian import pick as pick_hebbian
+from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, plain_inputs
 
-Impl = Literal["auto", "reference", "chunked", "native", "triton"]
-
-
-class GatedDeltaOutput(NamedTuple):
-    """What the operation returns.
-
-    Attributes:
-        out: [B, T, H, V], in the dtype of v.
-        state: [B, H, K, V], fp32 (fp64 if any input is fp64): the fast weights after the last token.
-    """
-
-    out: Tensor
-    state: Tensor
+Operation = Literal["gated_delta_rule", "gated_hebbian"]
 
 
 def gated_delta_rule(
@@ -60,7 +50,7 @@ def gated_delta_rule(
         InvalidInputError: if shapes do not fit together.
         ImplUnavailableError: if the implementation asked for cannot serve this call.
     """
-    _check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
+    check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
     dtype = v_BTHV.dtype if all(x.dtype in triton_support.DTYPES for x in inputs) else torch.float64
     fits = max(q_BTHK.shape[3], v_BTHV.shape[3]) <= triton_delta.LARGEST_DIM
@@ -70,34 +60,39 @@ def gated_delta_rule(
         with torch.autocast(q_BTHK.device.type, enabled=False):
             narrow = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV.float())
             return GatedDeltaOutput(*triton_delta.gated_delta_rule(*narrow, scale=factor, valid_BT=valid_BT))
-    wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in inputs) else torch.float32
-    q, k, v, log_decay, beta, state = (tensor.to(wide) for tensor in inputs)
-    if valid_BT is not None:
-        log_decay = log_decay.masked_fill(~valid_BT[..., None], 0.0)
-        beta = beta.masked_fill(~valid_BT[..., None], 0.0)
-    group = v.shape[2] // q.shape[2]
-    if group > 1:
-        q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)
-    with torch.autocast(q.device.type, enabled=False):  # in the dtypes chosen here, whatever surrounds the call
-        out, state = _KERNELS[chosen].gated_delta_rule(q, k, v, log_decay, beta, state, scale=factor)
+    plain = plain_inputs(*inputs, valid_BT)
+    with torch.autocast(q_BTHK.device.type, enabled=False):  # in the dtypes chosen here, whatever surrounds the call
+        out, state = _KERNELS[chosen].gated_delta_rule(*plain, scale=factor)
     return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
 
 
 def explain(
-    impl: Impl = "auto", *, device: str = "cpu", dtype: torch.dtype = torch.float32, key_dim: int = 64, value_dim: int = 64
+    impl: Impl = "auto",
+    *,
+    operation: Operation = "gated_delta_rule",
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    key_dim: int = 64,
+    value_dim: int = 64,
 ) -> str:
     """Say which implementation ``impl`` leads to, and why.
 
     Args:
-        impl: as in ``gated_delta_rule``.
+        impl: as in the operation.
+        operation: "gated_delta_rule" or "gated_hebbian".
         device: "cpu" or "cuda".
         dtype: of q, k and v.
         key_dim: channels of a key.
         value_dim: channels of a value.
 
     Raises:
+        InvalidInputError: for an unknown operation or implementation.
         ImplUnavailableError: if it leads to none.
     """
+    require(operation in get_args(Operation), "operation", f"must be one of {', '.join(get_args(Operation))}", operation)
+    if operation == "gated_hebbian":
+        chosen, reason = pick_hebbian(impl)
+        return f"{chosen}: {reason}"
     chosen, reason = _choose(impl, device, dtype, max(key_dim, value_dim) <= triton_delta.LARGEST_DIM)
     return f"{chosen}: {reason}"
 
@@ -139,24 +134,3 @@ def _why_not_triton(device: str, dtype: torch.dtype, fits: bool, *, asked: bool)
 
 # The answer cannot change while a graph is traced.
 _choose: Callable[[str, str, torch.dtype, bool], tuple[str, str]] = torch.compiler.assume_constant_result(_pick)  # type: ignore[no-untyped-call]
-
-
-def _check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, valid: Tensor | None) -> None:
-    require(q.ndim == 4, "q", "must have shape [B, T, H, K]", tuple(q.shape))
-    require(v.ndim == 4, "v", "must have shape [B, T, H, V]", tuple(v.shape))
-    batch, seq_len, n_key_heads, key_dim = q.shape
-    n_heads, value_dim = v.shape[2:]
-    require(seq_len > 0, "q", "must hold at least one token", tuple(q.shape))
-    expected = {
-        "k": (k, (batch, seq_len, n_key_heads, key_dim)),
-        "v": (v, (batch, seq_len, n_heads, value_dim)),
-        "log_decay": (log_decay, (batch, seq_len, n_heads)),
-        "beta": (beta, (batch, seq_len, n_heads)),
-        "state": (state, (batch, n_heads, key_dim, value_dim)),
-    }
-    if valid is not None:
-        expected["valid"] = (valid, (batch, seq_len))
-        require(valid.dtype == torch.bool, "valid", "must be boolean", valid.dtype)
-    for name, (tensor, shape) in expected.items():
-        require(tuple(tensor.shape) == shape, name, f"must have shape {list(shape)} to fit q and v", tuple(tensor.shape))
-    require(n_heads % n_key_heads == 0, "q", f"heads must divide the {n_heads} heads of v", n_key_heads)

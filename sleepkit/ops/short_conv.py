@@ -1,4 +1,7 @@
-"""Depthwise causal short convolution. Axes: B batch, T token, E channel."""
+"""Depthwise causal short convolution, with taps that are fixed or made for each token.
+
+Axes: B batch, T token, E channel, W tap.
+"""
 
 from typing import Any
 
@@ -41,6 +44,35 @@ def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None,
     padded = torch.cat([before, x_BTE], dim=1)
     out = _Taps.apply(padded, weight_EW)  # type: ignore[no-untyped-call]
     return (F.silu(out) if silu else out), padded[:, seq_len:]
+
+
+def dynamic_conv(x_BTE: Tensor, taps_BTEW: Tensor, tail_BWE: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Convolve every channel with taps that each token brings: y_t = sum_i taps_(t, i) x_(t - W + 1 + i) (arXiv 2508.15884).
+
+    Args:
+        x_BTE: inputs.
+        taps_BTEW: W taps for each token and channel, the last for the token itself.
+        tail_BWE: the W - 1 inputs before the first; None means zeros.
+
+    Returns:
+        The outputs [B, T, E] and the tail [B, W - 1, E] to continue from.
+
+    Raises:
+        InvalidInputError: if shapes do not fit together.
+    """
+    batch, seq_len, channels = x_BTE.shape
+    fits = taps_BTEW.ndim == 4 and taps_BTEW.shape[:3] == x_BTE.shape and taps_BTEW.shape[3] >= 1
+    require(fits, "taps", f"must have shape {[batch, seq_len, channels, 'W']}", tuple(taps_BTEW.shape))
+    n_taps = taps_BTEW.shape[3]
+    expected = (batch, n_taps - 1, channels)
+    if tail_BWE is not None:
+        require(tuple(tail_BWE.shape) == expected, "tail", f"must have shape {list(expected)}", tuple(tail_BWE.shape))
+    before = x_BTE.new_zeros(expected) if tail_BWE is None else tail_BWE
+    padded = torch.cat([before, x_BTE], dim=1)
+    out = padded[:, :seq_len] * taps_BTEW[..., 0]
+    for tap in range(1, n_taps):
+        out = torch.addcmul(out, padded[:, tap : tap + seq_len], taps_BTEW[..., tap])
+    return out, padded[:, seq_len:]
 
 
 def _last(x_BTE: Tensor, tail_BWE: Tensor | None, count: int) -> Tensor:

@@ -25,14 +25,15 @@ class _Awake(NamedTuple):
     """The open window: what is thrown away by the next sleep.
 
     ``looped`` holds the residual stream after the looped span of pass 1, one tensor per piece read: it is what pass 2 starts
-    from. ``coda_start`` is the state before the window: the coda's own part of it is put back by sleep, because awake the coda
-    has read pass-1 features.
+    from. ``entered`` holds what entered the span, where the model injects it into later passes. ``coda_start`` is the state
+    before the window: the coda's own part of it is put back by sleep, because awake the coda has read pass-1 features.
     """
 
     cache: WindowCache
     looped: tuple[Tensor, ...]
     coda_start: ModelState
     length: int
+    entered: tuple[Tensor, ...] = ()
 
 
 class Session:
@@ -67,7 +68,7 @@ class Session:
     @property
     def n_bytes(self) -> int:
         """Bytes held: fast weights, KV cache and the residual stream of the open window."""
-        window = self._awake.cache.n_bytes + sum(piece.nbytes for piece in self._awake.looped)
+        window = self._awake.cache.n_bytes + sum(piece.nbytes for piece in (*self._awake.looped, *self._awake.entered))
         return self._state.n_bytes + window
 
     @torch.no_grad()
@@ -185,6 +186,7 @@ class Session:
         hidden = model.embed(tokens_BT)
         if start > 0:
             hidden, state, cache = model.run_layers(hidden, state, (0, start), cache=cache)
+        entered = (*awake.entered, hidden) if model.config.input_injection else ()
         looped, state, cache = model.run_layers(hidden, state, (start, stop), cache=cache)
         hidden = looped
         if stop < n_layers:
@@ -192,7 +194,7 @@ class Session:
         assert cache is not None
         length = awake.length + tokens_BT.shape[1]
         cache = cache._replace(length=length)
-        self._awake = awake._replace(cache=cache, looped=(*awake.looped, looped), length=length)
+        self._awake = awake._replace(cache=cache, looped=(*awake.looped, looped), length=length, entered=entered)
         self._state = state
         self.n_read += tokens_BT.shape[1]
         return model.head(hidden)
@@ -200,8 +202,10 @@ class Session:
     def _consolidate(self, n_passes: int) -> ModelState:
         """Passes 2..N over the stored window; then, if there is a coda, its one real pass on the final features."""
         stop = self.model.config.loop_span[1]
-        state = self._state.with_layers(stop, list(self._awake.coda_start.fast_weights[stop:]))
-        return self.model.consolidate(torch.cat(self._awake.looped, dim=1), state, n_passes, first_pass=2)
+        state = self._state.layers_from(self._awake.coda_start, stop)
+        looped, entered = (torch.cat(pieces, dim=1) if pieces else None for pieces in (self._awake.looped, self._awake.entered))
+        assert looped is not None
+        return self.model.consolidate(looped, state, n_passes, first_pass=2, entered_BTE=entered)
 
     def _check(self, tokens_BT: Tensor) -> None:
         whole = isinstance(tokens_BT, Tensor) and tokens_BT.ndim == 2 and tokens_BT.dtype in TOKEN_TYPES
@@ -220,27 +224,26 @@ class Session:
 
     def _tensors(self) -> dict[str, Tensor]:
         named: dict[str, Tensor] = {}
-        for number, weights in enumerate(self._state.fast_weights):
-            if weights is not None:
-                named[f"state.{number}"] = weights
-        for number, weights in enumerate(self._awake.coda_start.fast_weights):
-            if weights is not None:
-                named[f"start.{number}"] = weights
+        for name, state in (("state", self._state), ("start", self._awake.coda_start)):
+            for part, layers in (("", state.fast_weights), (".tail", state.conv_tails)):
+                named.update({f"{name}{part}.{i}": layer for i, layer in enumerate(layers) if layer is not None})
         for number, layer in enumerate(self._awake.cache.layers):
             named.update({f"cache.{number}.{field}": tensor for field, tensor in layer._asdict().items()})
         if self._awake.looped:
             named["looped"] = torch.cat(self._awake.looped, dim=1)
+        if self._awake.entered:
+            named["entered"] = torch.cat(self._awake.entered, dim=1)
         return named
 
     def _restore(self, tensors: dict[str, Tensor], description: dict[str, int], folder: Path) -> None:
         try:
-            state = ModelState(tuple(self._like(tensors, f"state.{i}", t) for i, t in enumerate(self._state.fast_weights)))
-            begin = ModelState(tuple(self._like(tensors, f"start.{i}", t) for i, t in enumerate(self._state.fast_weights)))
+            state, begin = self._stored_state(tensors, "state"), self._stored_state(tensors, "start")
             fresh = self._awake.cache.layers
             layers = tuple(type(c)(**{f: tensors[f"cache.{i}.{f}"] for f in c._fields}) for i, c in enumerate(fresh))
             looped = (tensors["looped"],) if "looped" in tensors else ()
             length = int(description["length"])
-            held = [piece.shape[1] for piece in looped] or [0]
+            entered = (tensors["entered"],) if looped and self.model.config.input_injection else ()
+            held = [piece.shape[1] for piece in (*looped, *entered)] or [0]
             held += [layer.keys.shape[2] for layer in layers if isinstance(layer, AttentionCache)]
             if set(held) != {length}:
                 raise ValueError(f"length {length} does not match the stored window")
@@ -248,7 +251,13 @@ class Session:
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"path: must be a whole sleepkit session ({error}), got {str(folder)!r}") from None
         self._state = state
-        self._awake = _Awake(WindowCache(layers, length), looped, begin, length)
+        self._awake = _Awake(WindowCache(layers, length), looped, begin, length, entered)
+
+    def _stored_state(self, tensors: dict[str, Tensor], name: str) -> ModelState:
+        fresh = self._state
+        fast_weights = tuple(self._like(tensors, f"{name}.{i}", layer) for i, layer in enumerate(fresh.fast_weights))
+        tails = tuple(self._like(tensors, f"{name}.tail.{i}", layer) for i, layer in enumerate(fresh.conv_tails))
+        return fresh._replace(fast_weights=fast_weights, conv_tails=tails)
 
     @staticmethod
     def _like(tensors: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:

@@ -1,8 +1,6 @@
 """Everything a training run depends on, as data."""
 
 import dataclasses
-import hashlib
-import json
 from typing import Any, Literal
 
 from sleepkit import tasks
@@ -10,17 +8,6 @@ from sleepkit.errors import require
 from sleepkit.model import ModelConfig
 from sleepkit.settings import Settings, settings
 from sleepkit.sleep import Checkpointing, SleepConfig
-
-_LATER = (
-    "checkpointing",
-    "gradient_passes",
-    "gradient_windows",
-    "autocast",
-    "compile",
-    "cuda_graphs",
-    "validate_every",
-    "validation_examples",
-)
 
 
 @settings
@@ -106,6 +93,17 @@ class TrainSettings(Settings):
         validation_examples: examples of each count, always the same ones.
     """
 
+    LATER = (
+        "checkpointing",
+        "gradient_passes",
+        "gradient_windows",
+        "autocast",
+        "compile",
+        "cuda_graphs",
+        "validate_every",
+        "validation_examples",
+    )
+
     name: str
     task: TaskSettings
     model: ModelConfig
@@ -157,15 +155,6 @@ class TrainSettings(Settings):
             staged = self.task.create(**stage.options)
             same = staged.vocab == self.task.create().vocab and staged.seq_len == self.task.create().seq_len
             require(same, "curriculum", "must keep the vocabulary and sequence length", stage.options)
-
-    def digest(self) -> str:
-        """Return 16 hex digits that identify these settings, the same on every machine.
-
-        Settings that the first version did not have count where they are not at their defaults: its runs keep their digest.
-        """
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        counted = {name: value for name, value in self.to_dict().items() if name not in _LATER or value != defaults[name]}
-        return hashlib.blake2b(json.dumps(counted, sort_keys=True, separators=(",", ":")).encode(), digest_size=8).hexdigest()
 
     def task_at(self, step: int) -> tasks.Task:
         """Return the task of a step (counted from 0), with the options of its stage."""

@@ -19,14 +19,19 @@ configs = st.builds(
     dict,
     vocab_size=st.integers(1, 9),
     width=st.sampled_from([4, 8, 12]),
-    layers=st.lists(st.sampled_from(["attn", "gdn"]), min_size=1, max_size=4).map(" ".join),
-    n_heads=st.sampled_from([1, 2]),
+    layers=st.lists(st.sampled_from(["attn", "gdn", "jet", "mamba2"]), min_size=1, max_size=4).map(" ".join),
+    n_heads=st.just(2),
+    n_key_heads=st.sampled_from([None, 1, 2]),
+    n_kv_heads=st.sampled_from([None, 1, 2]),
     key_dim=st.none() | st.integers(1, 5),
     value_dim=st.none() | st.integers(1, 5),
     conv_len=st.integers(1, 5),
     mlp=st.sampled_from(["relu2", "swiglu"]),
     mlp_ratio=st.sampled_from([0.5, 1.3, 4.0]),
     tie_embeddings=st.booleans(),
+    input_injection=st.booleans(),
+    loop_norm=st.booleans(),
+    carry_conv=st.booleans(),
 )
 
 
@@ -42,8 +47,9 @@ def test_the_state_bytes_equal_the_state_s(options: dict[str, Any], batch_size: 
     assert state_bytes(config, batch_size=batch_size) == HybridLM(config).initial_state(batch_size).n_bytes
 
 
-def test_the_kv_cache_bytes_equal_those_of_a_full_window() -> None:
-    model = small_model(dtype=torch.float32)
+@pytest.mark.parametrize("n_kv_heads", [None, 1])
+def test_the_kv_cache_bytes_equal_those_of_a_full_window(n_kv_heads: int | None) -> None:
+    model = small_model(dtype=torch.float32, n_kv_heads=n_kv_heads)
     state, cache = model.initial_state(2), model.empty_cache(2)
     _, _, cache = model.run_layers(model.embed(random_tokens(2, 6)), state, (0, 4), cache=cache)
     held = sum(
@@ -53,21 +59,25 @@ def test_the_kv_cache_bytes_equal_those_of_a_full_window() -> None:
 
 
 @pytest.mark.parametrize("mlp", ["relu2", "swiglu"])
-@pytest.mark.parametrize("layers", ["attn", "gdn", "attn gdn gdn"])
+@pytest.mark.parametrize("layers", ["attn", "gdn", "attn gdn gdn", "jet", "mamba2 jet"])
 def test_flops_of_projections_and_mlps_equal_torch_s_count(layers: str, mlp: str) -> None:
     """torch counts the products of every nn.Linear; ours leaves the rest over, and the rest is known in closed form."""
-    config = small_config(layers=layers, mlp=mlp, key_dim=3, value_dim=5)
+    config = small_config(layers=layers, mlp=mlp, key_dim=3, value_dim=5, n_heads=4, n_key_heads=2, n_kv_heads=1)
     model, window_len = HybridLM(config), 6
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         for module in model.layers.modules():
             if isinstance(module, nn.Linear):
                 module(torch.zeros(window_len, module.in_features))
     linear = counter.get_total_flops() // window_len
-    n_fast, n_attention = config.layer_kinds.count("gdn"), config.layer_kinds.count("attn")
-    convolution = 2 * config.conv_len * config.n_heads * (2 * 3 + 5)
-    recurrence = 6 * config.n_heads * 3 * 5
-    causal_half = 2 * config.width * (window_len + 1)
-    expected = linear + n_fast * (convolution + recurrence) + n_attention * causal_half
+    keys, values, cells = 2 * 3, 4 * 5, 4 * 3 * 5
+    fixed = 2 * config.conv_len * (2 * keys + values)
+    rest = {
+        "attn": 2 * config.width * (window_len + 1),  # the causal half
+        "gdn": fixed + 6 * cells,
+        "mamba2": fixed + 4 * cells,
+        "jet": 2 * config.conv_len * values + 6 * cells,  # the generator of its taps is made of nn.Linear
+    }
+    expected = linear + sum(rest[kind] for kind in config.layer_kinds)
     assert flops_per_token(config, window_len=window_len) == expected
 
 

@@ -19,7 +19,7 @@ from tests.support.compare import assert_close, assert_same_bits, rms_error
 from tests.support.doors import as_users_call_it
 from tests.support.gated_delta import NAMES, Inputs, chunk_with_wrong_sign, make_inputs, run_with_gradients
 
-Impl = ops.gated_delta.Impl
+Impl = ops.recurrence.Impl
 ROOT = Path(__file__).resolve().parents[2]
 LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 130)
 needs_compiler = pytest.mark.skipif(build.why_unavailable() is not None, reason=str(build.why_unavailable()))

@@ -131,3 +131,14 @@ def test_gradients_that_are_not_contiguous_are_read_right() -> None:
         for one, other in zip(strided, packed, strict=True):
             if one is not None and other is not None:
                 assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("name", ["gated", "unit_length"])
+def test_one_token_of_several_sequences_is_read_right_whatever_the_stride_of_its_axis(name: str) -> None:
+    """Heads before tokens, as a recurrence by chunks leaves them: an axis of length 1 counts as contiguous with any stride."""
+    function, (x, *rest) = CASES[name]
+    token, rest = x[:, :1], [r[:, :1] if r.ndim == 3 else r for r in rest]
+    turned = token.transpose(1, 2).contiguous().transpose(1, 2)
+    assert turned.is_contiguous()
+    assert turned.stride(1) != token.contiguous().stride(1)
+    assert_same_bits(function(turned, *rest), function(token.contiguous(), *rest))

@@ -56,3 +56,40 @@ def test_outputs_see_the_last_taps_and_no_later_token() -> None:
 def test_a_wrong_shape_is_refused_by_the_name_of_its_argument(name: str, weight: tuple[int, ...], tail: tuple[int, ...]) -> None:
     with pytest.raises(InvalidInputError, match=f"^{name}: must have"):
         ops.short_conv(draw(2, 5, 3), draw(*weight), draw(*tail))
+
+
+def test_a_dynamic_convolution_with_the_same_taps_everywhere_is_the_fixed_one() -> None:
+    inputs, weight, tail = draw(2, 6, 3), draw(3, 4), draw(2, 3, 3)
+    out, after = ops.dynamic_conv(inputs, weight.expand(2, 6, 3, 4), tail)
+    expected, expected_after = ops.short_conv(inputs, weight, tail)
+    assert_close(out, expected, what="out")
+    assert_same_bits(after, expected_after, what="tail")
+
+
+@hypothesis.given(pieces=st.lists(st.integers(1, 5), min_size=1, max_size=6), n_taps=st.integers(1, 5))
+def test_pieces_of_a_dynamic_convolution_equal_the_whole_and_the_definition(pieces: list[int], n_taps: int) -> None:
+    seq_len = sum(pieces)
+    inputs, taps = draw(2, seq_len, 3), draw(2, seq_len, 3, n_taps)
+    outputs, tail = [], None
+    for piece, made in zip(inputs.split(pieces, dim=1), taps.split(pieces, dim=1), strict=True):
+        out, tail = ops.dynamic_conv(piece, made, tail)
+        outputs.append(out)
+    before = F.pad(inputs, (0, 0, n_taps - 1, 0))
+    for t in range(seq_len):
+        expected = sum(taps[:, t, :, i] * before[:, t + i] for i in range(n_taps))
+        assert_close(torch.cat(outputs, dim=1)[:, t], expected, what=f"token {t}")
+    assert_same_bits(tail, before[:, seq_len:], what="tail")
+
+
+def test_gradients_of_a_dynamic_convolution_equal_finite_differences() -> None:
+    leaves = [draw(2, 5, 3).requires_grad_(), draw(2, 5, 3, 4).requires_grad_(), draw(2, 3, 3).requires_grad_()]
+    assert torch.autograd.gradcheck(ops.dynamic_conv, leaves)
+
+
+@pytest.mark.parametrize(
+    ("name", "taps", "tail"),
+    [("taps", (2, 5, 3), (2, 3, 3)), ("taps", (2, 4, 3, 4), (2, 3, 3)), ("tail", (2, 5, 3, 4), (2, 2, 3))],
+)
+def test_a_wrong_shape_of_a_dynamic_convolution_is_refused(name: str, taps: tuple[int, ...], tail: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{name}: must have"):
+        ops.dynamic_conv(draw(2, 5, 3), draw(*taps), draw(*tail))

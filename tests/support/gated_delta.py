@@ -1,5 +1,6 @@
-"""Inputs and wrong variants for the gated delta rule."""
+"""Inputs and wrong variants for the writes of fast weights."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -66,10 +67,12 @@ def make_inputs(
     )
 
 
-def run_with_gradients(inputs: Inputs, **options: Any) -> tuple[ops.GatedDeltaOutput, dict[str, Tensor]]:
+def run_with_gradients(
+    inputs: Inputs, *, operation: Callable[..., ops.GatedDeltaOutput] = ops.gated_delta_rule, **options: Any
+) -> tuple[ops.GatedDeltaOutput, dict[str, Tensor]]:
     """Run the operation and return its output and d(random projection of out and state) / d(each input)."""
     leaves = inputs.requiring_grad()
-    result = ops.gated_delta_rule(*leaves, **options)
+    result = operation(*leaves, **options)
     generator = torch.Generator().manual_seed(1)
     pull = sum((part * torch.randn(part.shape, generator=generator, dtype=torch.float64)).sum() for part in result)
     gradients = torch.autograd.grad(pull, leaves)

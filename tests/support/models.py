@@ -1,6 +1,7 @@
 """Small models in fp64 whose every parameter is random, so that no norm weight of 1 hides a mistake."""
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def _made(config: ModelConfig, seed: int, dtype: torch.dtype) -> HybridLM:
         model = HybridLM(config).to(dtype)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if "norm" in name:
+                if "norm" in name or "taps.up.weight" in name or name == "injection":
                     parameter.add_(0.3 * torch.randn_like(parameter))
     return model
 
@@ -58,15 +59,20 @@ def layers_of(state: ModelState) -> list[Tensor]:
 
 def assert_states_close(actual: ModelState, expected: ModelState, *, tolerance: float = 1e-10) -> None:
     """Refuse a state that differs from the expected one in any layer."""
-    for number, (one, other) in enumerate(zip(actual.fast_weights, expected.fast_weights, strict=True)):
-        assert (one is None) == (other is None), f"layer {number}"
-        if one is not None and other is not None:
-            assert_close(one, other, tolerance=tolerance, what=f"state of layer {number}")
+    for what, one, other in _pairs(actual, expected):
+        assert_close(one, other, tolerance=tolerance, what=what)
 
 
 def assert_same_state(actual: ModelState, expected: ModelState) -> None:
     """Refuse a state that differs from the expected one in any bit."""
-    for number, (one, other) in enumerate(zip(actual.fast_weights, expected.fast_weights, strict=True)):
-        assert (one is None) == (other is None), f"layer {number}"
-        if one is not None and other is not None:
-            assert_same_bits(one, other, what=f"state of layer {number}")
+    for what, one, other in _pairs(actual, expected):
+        assert_same_bits(one, other, what=what)
+
+
+def _pairs(actual: ModelState, expected: ModelState) -> Iterator[tuple[str, Tensor, Tensor]]:
+    fast_weights = ("state", actual.fast_weights, expected.fast_weights)
+    for part, mine, theirs in (fast_weights, ("tail", actual.conv_tails, expected.conv_tails)):
+        for number, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+            assert (one is None) == (other is None), f"{part} of layer {number}"
+            if one is not None and other is not None:
+                yield f"{part} of layer {number}", one, other

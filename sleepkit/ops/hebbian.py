@@ -1,0 +1,77 @@
+"""The gated Hebbian write: fast weights as a decaying sum of outer products, without the correction of the delta rule.
+
+Axes: B batch, T token, H value head, K key channel, V value channel. Order everywhere: q, k, v, log_decay, beta, state.
+"""
+
+from collections.abc import Callable
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from sleepkit.errors import ImplUnavailableError, require
+from sleepkit.kernels import hebbian, reference
+from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, plain_inputs
+
+
+def gated_hebbian(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    log_decay_BTH: Tensor,
+    beta_BTH: Tensor,
+    state_BHKV: Tensor,
+    *,
+    scale: float | None = None,
+    valid_BT: Tensor | None = None,
+    impl: Impl = "auto",
+) -> GatedDeltaOutput:
+    """Run the gated Hebbian write over T tokens, state in and state out, differentiable in every input.
+
+    S <- e^log_decay S + beta k v^T;  out = scale S^T q
+    (Lee et al. 2026, Eq. 3, the form of Mamba-2, arXiv 2405.21060). q and k are used as given. Without the delta rule's
+    correction nothing that is written depends on what is there: a key met twice finds the sum of its values.
+
+    Args:
+        q_BTHK: queries. Heads may be fewer than those of v if they divide them (each serves a group of value heads).
+        k_BTHK: keys, the shape of q.
+        v_BTHV: values.
+        log_decay_BTH: natural logarithm of the decay, <= 0.
+        beta_BTH: write strength, in (0, 1).
+        state_BHKV: fast weights before the first token.
+        scale: factor of the read; None means K^-0.5.
+        valid_BT: False marks padding: the state passes through untouched and the output there means nothing.
+        impl: how; "auto" picks one (``ops.explain(operation="gated_hebbian")`` says which and why), any other is honoured or
+            refused. There is a torch path and no other kernel.
+
+    Raises:
+        InvalidInputError: if shapes do not fit together.
+        ImplUnavailableError: if the implementation asked for does not exist.
+    """
+    check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
+    chosen, _ = _choose(impl)
+    inputs = plain_inputs(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
+    factor = q_BTHK.shape[-1] ** -0.5 if scale is None else float(scale)
+    with torch.autocast(q_BTHK.device.type, enabled=False):  # in the dtypes chosen here, whatever surrounds the call
+        out, state = _KERNELS[chosen].gated_hebbian(*inputs, scale=factor)
+    return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
+
+
+def pick(impl: str) -> tuple[str, str]:
+    """Return the implementation that ``impl`` leads to, and the reason.
+
+    Raises:
+        InvalidInputError: if there is no such name.
+        ImplUnavailableError: if this operation has no such implementation.
+    """
+    require(impl in get_args(Impl), "impl", f"must be one of {', '.join(get_args(Impl))}", impl)
+    if impl == "auto":
+        return "chunked", "the torch path runs everywhere, and this operation has no other kernel"
+    if impl not in _KERNELS:
+        raise ImplUnavailableError(f"impl: {impl!r} cannot serve this call: it knows the delta rule alone; use 'auto'")
+    return impl, "asked for by name"
+
+
+# The answer cannot change while a graph is traced.
+_choose: Callable[[str], tuple[str, str]] = torch.compiler.assume_constant_result(pick)  # type: ignore[no-untyped-call]
+_KERNELS = {"reference": reference, "chunked": hebbian}

@@ -1,0 +1,66 @@
+"""What the writes of fast weights have in common: their contract, its checks, and the dtypes they run in.
+
+Axes: B batch, T token, H value head, K key channel, V value channel. Order everywhere: q, k, v, log_decay, beta, state.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sleepkit.errors import require
+
+Impl = Literal["auto", "reference", "chunked", "native", "triton"]
+
+
+class GatedDeltaOutput(NamedTuple):
+    """What the operation returns.
+
+    Attributes:
+        out: [B, T, H, V], in the dtype of v.
+        state: [B, H, K, V], fp32 (fp64 if any input is fp64): the fast weights after the last token.
+    """
+
+    out: Tensor
+    state: Tensor
+
+
+def check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, valid: Tensor | None) -> None:
+    """Refuse inputs that do not fit together.
+
+    Raises:
+        InvalidInputError: naming the first that does not.
+    """
+    require(q.ndim == 4, "q", "must have shape [B, T, H, K]", tuple(q.shape))
+    require(v.ndim == 4, "v", "must have shape [B, T, H, V]", tuple(v.shape))
+    batch, seq_len, n_key_heads, key_dim = q.shape
+    n_heads, value_dim = v.shape[2:]
+    require(seq_len > 0, "q", "must hold at least one token", tuple(q.shape))
+    expected = {
+        "k": (k, (batch, seq_len, n_key_heads, key_dim)),
+        "v": (v, (batch, seq_len, n_heads, value_dim)),
+        "log_decay": (log_decay, (batch, seq_len, n_heads)),
+        "beta": (beta, (batch, seq_len, n_heads)),
+        "state": (state, (batch, n_heads, key_dim, value_dim)),
+    }
+    if valid is not None:
+        expected["valid"] = (valid, (batch, seq_len))
+        require(valid.dtype == torch.bool, "valid", "must be boolean", valid.dtype)
+    for name, (tensor, shape) in expected.items():
+        require(tuple(tensor.shape) == shape, name, f"must have shape {list(shape)} to fit q and v", tuple(tensor.shape))
+    require(n_heads % n_key_heads == 0, "q", f"heads must divide the {n_heads} heads of v", n_key_heads)
+
+
+def plain_inputs(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, valid: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the inputs as a plain recurrence takes them: one wide dtype, no write from padding, as many heads everywhere."""
+    wide = torch.float64 if any(x.dtype == torch.float64 for x in (q, k, v, log_decay, beta, state)) else torch.float32
+    q, k, v, log_decay, beta, state = (tensor.to(wide) for tensor in (q, k, v, log_decay, beta, state))
+    if valid is not None:
+        log_decay = log_decay.masked_fill(~valid[..., None], 0.0)
+        beta = beta.masked_fill(~valid[..., None], 0.0)
+    group = v.shape[2] // q.shape[2]
+    if group > 1:
+        q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)
+    return q, k, v, log_decay, beta, state
