@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleepkit.errors import SleepkitError, refuse, require
+from sleepkit.experiments import command
 
 if TYPE_CHECKING:
     from sleepkit.model import HybridLM
@@ -20,9 +21,9 @@ Command = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     options = _parser().parse_args(arguments)
-    command: Command = options.command
+    chosen: Command = options.command
     try:
-        return command(options)
+        return chosen(options)
     except SleepkitError as error:
         print(f"sleepkit: {error}", file=sys.stderr)
         return 2
@@ -83,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set rounds=3, for one suite"
     )
     bench.add_argument("--quiet", action="store_true", help="no progress bars")
+
+    sweep = _add(commands, "sweep", command.run, "run a preset or a notebook over every combination of some values; resumable")
+    command.add_arguments(sweep)
 
     figure = _add(
         commands, "figure", _figure, "run the cells of a figure of the paper, or of what lies beyond it, and judge them"
