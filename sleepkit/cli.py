@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -150,6 +151,8 @@ def _train(options: argparse.Namespace) -> int:
 
     settings = presets.get(options.preset).with_overrides(*options.overrides)
     run = train(settings, folder=options.folder, progress=not options.quiet)
+    if int(os.environ.get("RANK", "0")):  # torchrun started several processes, and the first one speaks for all
+        return 0
     last = run.history.isel(step=-1)
     print(f"{run.folder}: {settings.steps} steps, loss {float(last.loss):.4f}, {float(last.elapsed_s):.0f} s")
     if options.publish:

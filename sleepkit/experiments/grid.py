@@ -103,7 +103,7 @@ class Sweep(Settings):
         changed = [path for other in made[1:] for path in _differences(made[0], other) if path != "name"]
         named = [path for path in (*changed, *_leaves(made[0])) if path.rpartition(".")[2] == name]
         require(bool(named or changed), f"grid {name}", "must change a setting", values)
-        return (named or changed)[0]
+        return min(named or changed, key=lambda path: path.count("."))
 
     def _is_option(self, name: str) -> bool:
         return name in presets.options_of(self.target)
