@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleepkit.errors import SleepkitError, refuse, require
+from sleepkit.experiments import command
 
 if TYPE_CHECKING:
     from sleepkit.model import HybridLM
@@ -20,9 +22,9 @@ Command = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     options = _parser().parse_args(arguments)
-    command: Command = options.command
+    chosen: Command = options.command
     try:
-        return command(options)
+        return chosen(options)
     except SleepkitError as error:
         print(f"sleepkit: {error}", file=sys.stderr)
         return 2
@@ -83,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set rounds=3, for one suite"
     )
     bench.add_argument("--quiet", action="store_true", help="no progress bars")
+
+    sweep = _add(commands, "sweep", command.run, "run a preset or a notebook over every combination of some values; resumable")
+    command.add_arguments(sweep)
 
     figure = _add(
         commands, "figure", _figure, "run the cells of a figure of the paper, or of what lies beyond it, and judge them"
@@ -146,6 +151,8 @@ def _train(options: argparse.Namespace) -> int:
 
     settings = presets.get(options.preset).with_overrides(*options.overrides)
     run = train(settings, folder=options.folder, progress=not options.quiet)
+    if int(os.environ.get("RANK", "0")):  # torchrun started several processes, and the first one speaks for all
+        return 0
     last = run.history.isel(step=-1)
     print(f"{run.folder}: {settings.steps} steps, loss {float(last.loss):.4f}, {float(last.elapsed_s):.0f} s")
     if options.publish:

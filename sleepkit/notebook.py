@@ -110,6 +110,19 @@ def check_parameters(scope: Mapping[str, Any], types: Mapping[str, Any], *, at_l
         require(scope[name] is None or scope[name] >= least, name, f"must be >= {least}", scope[name])
 
 
+def checked_parameters(name_or_path: str | Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as the notebook is given them.
+
+    Raises:
+        InvalidInputError: for an unknown notebook or parameter, an ill-typed value, or one that is no JSON data.
+    """
+    require(isinstance(parameters, Mapping), "parameters", "must be a mapping", parameters)
+    known = notebook_parameters(name_or_path)
+    for name, value in parameters.items():
+        _require_known(name, known, value)
+    return {name: _json(coerce(value, known[name].annotation, name), name) for name, value in parameters.items()}
+
+
 def use_offline_figures() -> None:
     """Keep plotly figures in the notebook as data, which JupyterLab draws without a network; PLOTLY_RENDERER wins."""
     import plotly.io as pio
@@ -139,7 +152,7 @@ def run_notebook(
         NotebookError: if a cell fails or takes too long; the notebook so far is then NAME.failed.ipynb beside the output.
     """
     source = notebook_path(name_or_path)
-    values = _checked(source, {} if parameters is None else parameters)
+    values = checked_parameters(source, {} if parameters is None else parameters)
     good = isinstance(timeout_s, int) and not isinstance(timeout_s, bool) and timeout_s >= 1
     require(good, "timeout_s", "must be an integer >= 1", timeout_s)
     target = source.parent / "out" / source.name if output is None else Path(output)
@@ -256,14 +269,6 @@ def _annotation(node: ast.expr, name: str) -> Any:
             return _annotation(left, name) | _annotation(right, name)
     rule = f"must be annotated with {', '.join(_PLAIN_TYPES)} or a union of them with None"
     raise InvalidInputError(f"{name}: {rule}, got {ast.unparse(node)!r}")
-
-
-def _checked(source: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    require(isinstance(parameters, Mapping), "parameters", "must be a mapping", parameters)
-    known = notebook_parameters(source)
-    for name, value in parameters.items():
-        _require_known(name, known, value)
-    return {name: _json(coerce(value, known[name].annotation, name), name) for name, value in parameters.items()}
 
 
 def _require_known(name: str, known: Mapping[str, Any], value: Any) -> None:

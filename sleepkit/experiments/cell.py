@@ -3,6 +3,7 @@
 A cell is a pure function of its settings, so its digest names it: what was finished is loaded and never computed again.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -52,13 +53,30 @@ def run_cell(
     """
     wanted = list(n_passes) or [settings.sleep.n_passes]
     folder = cell_folder(settings, root)
-    known = _finished(folder / RESULT, settings, wanted, n_examples)
-    if known is not None:
-        return known
+    with contextlib.suppress(StoreError):
+        return load_cell(settings, root, n_passes=wanted, n_examples=n_examples)
     run = train(settings, folder=folder, progress=progress, on_row=on_row, should_stop=should_stop)
     measured = measure(run, n_passes=wanted, n_examples=n_examples, progress=progress)
     results.save(measured, folder / RESULT)
     return measured
+
+
+def load_cell(settings: TrainSettings, root: str | Path, *, n_passes: Sequence[int], n_examples: int) -> xr.Dataset:
+    """Return the finished cell of these settings.
+
+    Raises:
+        StoreError: if its result is missing, damaged or counts something else; the file is named.
+    """
+    path = cell_folder(settings, root) / RESULT
+    known = results.load(path)
+    try:
+        results.check(known, "cell")
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from None
+    same = known.attrs.get("digest") == settings.digest() and known.n_passes.values.tolist() == list(n_passes)
+    if not (same and bool((known.n_examples == n_examples).all())):
+        raise StoreError(f"path: must count {n_examples} examples of this run at N = {list(n_passes)}, got {str(path)!r}")
+    return known
 
 
 def measure(run: Run, *, n_passes: Sequence[int], n_examples: int, progress: bool = False) -> xr.Dataset:
@@ -85,7 +103,9 @@ def gather(cells: Iterable[xr.Dataset], *, axes: Sequence[str] = ("seed",)) -> x
 
     Args:
         cells: Datasets of kind "cell"; each was evaluated at its own N or at several.
-        axes: settings that become dimensions, as dotted names ("seed", "model.width"); N and depth are dimensions already.
+        axes: settings that become dimensions, as dotted names ("seed", "model.width"); N and depth are dimensions already. Values
+            that are neither all numbers nor all strings stand there as JSON. Floors of tasks that differ lie along what
+            makes them differ.
 
     Returns:
         Dataset of kind "figure", NaN where a combination was not run. ``wall_time_s`` is each run's training time,
@@ -96,9 +116,10 @@ def gather(cells: Iterable[xr.Dataset], *, axes: Sequence[str] = ("seed",)) -> x
         InvalidInputError: if there are no cells, a name is no setting, or two cells fall on the same place.
     """
     placed, notes, places = [], [], set()
-    for cell in cells:
-        settings = TrainSettings.from_json(cell.attrs["settings"])
-        values = {axis: _setting(settings, axis) for axis in axes}
+    known = [(cell, TrainSettings.from_json(cell.attrs["settings"])) for cell in cells]
+    columns = {axis: _coordinates([_setting(settings, axis) for _, settings in known]) for axis in axes}
+    for number, (cell, settings) in enumerate(known):
+        values = {axis: column[number] for axis, column in columns.items()}
         for n_passes in cell.n_passes.values.tolist():
             for depth in cell.depth.values.tolist():
                 place = (*values.values(), n_passes, depth)
@@ -118,7 +139,8 @@ def _placed(cell: xr.Dataset, values: dict[str, object], tokens_per_step: int) -
     cell = cell.assign(wall_time_s=last.elapsed_s, final_loss=last.loss, tokens_per_step=tokens_per_step)
     own = {axis.rpartition(".")[2]: [value] for axis, value in values.items()}
     single = {name: cell[name].values for name in ("n_passes", "depth") if cell.sizes[name] == 1}
-    of_the_task = {name: cell[name] for name in ("floor", "chance", "exact_floor")}
+    task_axes = {axis.rpartition(".")[2]: [value] for axis, value in values.items() if axis.startswith("task.")}
+    of_the_task = {name: cell[name].expand_dims(task_axes) for name in ("floor", "chance", "exact_floor")}
     placed = {
         str(name): array.expand_dims({**own, **{dim: at for dim, at in single.items() if dim not in array.dims}})
         for name, array in cell.drop_vars(list(of_the_task)).items()
@@ -132,6 +154,13 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _coordinates(values: list[object]) -> list[object]:
+    """Return values as they can stand along a dimension: all numbers, or all strings, or all as JSON."""
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    plain = numbers or all(isinstance(value, str) for value in values)
+    return values if plain else [json.dumps(value) for value in values]
+
+
 def _setting(settings: TrainSettings, axis: str) -> object:
     value: object = settings.to_dict()
     for part in axis.split("."):
@@ -139,14 +168,3 @@ def _setting(settings: TrainSettings, axis: str) -> object:
         require(inside, "axes", "must be the names of settings", axis)
         value = value[part]  # type: ignore[index]
     return value
-
-
-def _finished(path: Path, settings: TrainSettings, n_passes: list[int], n_examples: int) -> xr.Dataset | None:
-    if not path.exists():
-        return None
-    try:
-        known = results.check(results.load(path), "cell")
-    except StoreError:
-        return None
-    same = known.attrs.get("digest") == settings.digest() and known.n_passes.values.tolist() == n_passes
-    return known if same and bool((known.n_examples == n_examples).all()) else None

@@ -34,13 +34,22 @@ def get(name: str, **options: Any) -> TrainSettings:
     Raises:
         InvalidInputError: for an unknown preset or option.
     """
-    require(name in _PRESETS, "preset", f"must be one of {', '.join(names())}", name)
-    known = list(inspect.signature(_PRESETS[name]).parameters)
+    known = options_of(name)
     for option, value in options.items():
         require(option in known, option, f"is no option of preset {name!r}; known: {', '.join(known) or 'none'}", value)
     if "size" in options:
         require(options["size"] in get_args(Size), "size", f"must be one of {', '.join(get_args(Size))}", options["size"])
     return _PRESETS[name](**options)
+
+
+def options_of(name: str) -> list[str]:
+    """Return the names of a preset's options.
+
+    Raises:
+        InvalidInputError: for an unknown preset.
+    """
+    require(name in _PRESETS, "preset", f"must be one of {', '.join(names())}", name)
+    return list(inspect.signature(_PRESETS[name]).parameters)
 
 
 def describe(name: str) -> str:

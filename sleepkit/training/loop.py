@@ -16,11 +16,13 @@ from torch import Tensor
 from sleepkit.errors import SleepkitError, require
 from sleepkit.model import HybridLM
 from sleepkit.results import as_attrs, provenance
+from sleepkit.results import load as load_dataset
 from sleepkit.results import save as save_dataset
 from sleepkit.seeds import stream, torch_seed, weighted_choice
 from sleepkit.sleep import RolloutResult, Window, correct_answers, rollout, schedule
 from sleepkit.tasks import Batch
 from sleepkit.training.checkpoint import claim_folder, load_newest, save_checkpoint
+from sleepkit.training.distributed import Processes, processes
 from sleepkit.training.evaluate import evaluate, wilson_interval
 from sleepkit.training.graphs import CudaRecorder, GraphedSteps, Outcome
 from sleepkit.training.optimiser import Optimiser, describe_split
@@ -65,17 +67,18 @@ def train(
     """Train a model, or go on with a run that was interrupted.
 
     A run killed at any moment and started again ends with the same weights, bit for bit, on the same machine: data and N are
-    pure functions of the step, and checkpoints hold everything else.
+    pure functions of the step, and checkpoints hold everything else. Started by torchrun in several processes, it makes the same
+    steps to rounding, and goes on in any number of them (``training.distributed``); all must see the folder.
 
     Args:
         settings: the whole run.
         folder: where it lies; ``runs/NAME-DIGEST`` if None.
         progress: show the split of parameters and a progress bar.
         on_row: called with the step and each new row of the history.
-        should_stop: asked after every step; True writes a checkpoint and raises KeyboardInterrupt.
+        should_stop: asked after every step, in each process; True in any writes a checkpoint and raises KeyboardInterrupt.
 
     Raises:
-        InvalidInputError: if the device is not there.
+        InvalidInputError: if the device is not there, or the batch cannot be parted among the processes.
         CheckpointError: if the folder holds another run or a damaged checkpoint.
         SleepkitError: if loss or gradient are no longer finite; looked at for each row and before each checkpoint, so that no
             step waits for the device and no spoilt weights replace a good checkpoint.
@@ -86,21 +89,23 @@ def train(
     available = settings.device == "cpu" or (settings.device.startswith("cuda") and torch.cuda.is_available())
     require(available, "device", "must be 'cpu', or 'cuda' where there is one", settings.device)
     target = Path(folder) if folder is not None else Path("runs") / f"{settings.name}-{settings.digest()}"
-    claim_folder(target, settings)
-    with _threads(settings.n_threads):
-        model = build_model(settings)
+    with processes(settings) as group, _threads(settings.n_threads):
+        group.first(lambda: claim_folder(target, settings))
+        progress = progress and group.is_first
+        model = build_model(settings).to(group.device)
         optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=settings.cuda_graphs)
         resumed = load_newest(target, model, optimiser) or dict(_NOTHING_YET)
         if progress:
             print(describe_split(model))
-        trainer = Trainer(settings, target, model, optimiser, resumed)
+        trainer = Trainer(settings, target, model, optimiser, resumed, group)
         try:
             trainer.run(progress=progress, on_row=on_row, should_stop=should_stop)
         finally:
             model.uncompile_blocks()
-    history = _history(settings, trainer.rows, trainer.validations, trainer.compile_s)
-    model.save(target / "model")
-    save_dataset(history, target / "history.nc")
+        history = _history(settings, trainer.rows, trainer.validations, trainer.compile_s)
+        group.first(lambda: _write(model, history, target))
+    if not group.is_first:  # only the first one validates
+        history = load_dataset(target / "history.nc")
     return Run(model, history, target, settings)
 
 
@@ -133,9 +138,16 @@ class Trainer:
     """The mutable part of a run: where it stands and what it saw."""
 
     def __init__(
-        self, settings: TrainSettings, folder: Path, model: HybridLM, optimiser: Optimiser, resumed: dict[str, Any]
+        self,
+        settings: TrainSettings,
+        folder: Path,
+        model: HybridLM,
+        optimiser: Optimiser,
+        resumed: dict[str, Any],
+        group: Processes | None = None,
     ) -> None:
         self.settings, self.folder, self.model, self.optimiser = settings, folder, model, optimiser
+        self.group = group or Processes(0, 1, settings.device)
         self.step: int = resumed["step"]
         self.rows: list[Row] = list(resumed["rows"])
         self.validations: list[Validation] = list(resumed["validations"])
@@ -175,7 +187,9 @@ class Trainer:
                             on_row(self.step, row)
                     if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
                         self._save()
-                    if should_stop is not None and should_stop():
+                    if should_stop is not None and self.group.any(should_stop()):
+                        self._save()
+                        self.group.any(False)  # the first process to end would have torchrun end the one that writes
                         raise KeyboardInterrupt
         except KeyboardInterrupt:
             if not self._updating:  # half an update cannot be undone: the last checkpoint stands
@@ -185,10 +199,10 @@ class Trainer:
             bar.close()
 
     def make_batch(self, step: int) -> tuple[Batch, list[Window]]:
-        """Return the batch of a step, on the device, and its windows."""
+        """Return this process's part of the batch of a step, on the device, and the windows of the whole batch."""
         settings = self.settings
         batch = settings.task_at(step).batch("train", step, settings.batch_size)
-        return batch.to(settings.device), schedule(batch, settings.sleep.window_len)
+        return self.group.part(batch).to(self.group.device), schedule(batch, settings.sleep.window_len)
 
     def _rollout(self, batch: Batch, windows: list[Window], n_passes: int) -> tuple[RolloutResult, Tensor]:
         settings, state = self.settings, None
@@ -240,7 +254,7 @@ class Trainer:
             self.rows.append(row)
         self._updating = False
         every = self.settings.validate_every
-        if every and (self.step % every == 0 or self.step == self.settings.steps):
+        if self.group.is_first and every and (self.step % every == 0 or self.step == self.settings.steps):
             self._validate()
         return row
 
@@ -261,9 +275,12 @@ class Trainer:
 
     def _whole_step(self, batch: Batch, windows: list[Window], n_passes: int) -> Outcome:
         result, loss = self._rollout(batch, windows, n_passes)
+        loss = self.group.weighted(loss, batch)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.group.sum_gradients(self.optimiser.parameters)
+        whole = self.group.sum(loss.detach())
         self._updating = True
-        return Outcome(result, loss.detach(), self.optimiser.update())
+        return Outcome(result, whole, self.optimiser.update())
 
     def _row(self, batch: Batch, result: RolloutResult, n_passes: int) -> Row:
         assert self._last is not None
@@ -271,11 +288,11 @@ class Trainer:
         row: Row = {
             "step": self.step,
             "loss": loss.item(),
-            "accuracy": correct_answers(batch, result).double().mean().item(),
+            "accuracy": self.group.sum(correct_answers(batch, result).double().mean()).item() / self.group.size,
             "n_passes_drawn": n_passes,
             "gradient_norm": norm.item(),
         }
-        now, n_tokens = time.perf_counter(), batch.tokens.numel() * (self.step - self._row_step)
+        now, n_tokens = time.perf_counter(), batch.tokens.numel() * self.group.size * (self.step - self._row_step)
         row |= {"tokens_per_s": n_tokens / (now - self._row_began), "elapsed_s": self._elapsed()}
         self._row_began, self._row_step = now, self.step
         return row
@@ -300,8 +317,14 @@ class Trainer:
             self._refuse_divergence()
             known = {"rows": self.rows, "elapsed_s": self._elapsed(), "compile_s": self.compile_s}
             known["validations"] = self.validations
-            save_checkpoint(self.folder, self.step, self.model, self.optimiser, known)
+            if self.group.is_first:
+                save_checkpoint(self.folder, self.step, self.model, self.optimiser, known)
             self._saved_step = self.step
+
+
+def _write(model: HybridLM, history: xr.Dataset, folder: Path) -> None:
+    model.save(folder / "model")
+    save_dataset(history, folder / "history.nc")
 
 
 def _history(settings: TrainSettings, rows: list[Row], validations: list[Validation], compile_s: float) -> xr.Dataset:
