@@ -10,7 +10,7 @@ from sleepkit.model.attention import Attention
 from sleepkit.model.config import ModelConfig
 from sleepkit.model.gated_delta_net import GatedDeltaNet
 from sleepkit.model.mlp import MLP
-from sleepkit.model.state import LayerCache
+from sleepkit.model.state import AttentionCache, LayerCache
 
 MIXERS: dict[str, type[Attention] | type[GatedDeltaNet]] = {"attn": Attention, "gdn": GatedDeltaNet}
 
@@ -26,15 +26,19 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, h_BTE: Tensor, state: Tensor | None, **reading: Any) -> tuple[Tensor, Tensor | None, LayerCache]:
-        """Run the block on the residual stream; ``reading`` is angles, valid_BT and cache of the mixer."""
+        """Run the block on the residual stream; ``reading`` is what else the mixer takes: angles, valid_BT, cache, ..."""
         mixed, state, cache = self.mixer(_normed(h_BTE, self.mixer_norm), state, **reading)
         h_BTE = h_BTE + mixed
         return h_BTE + self.mlp(_normed(h_BTE, self.mlp_norm)), state, cache
 
-    def attention_weights(self, h_BTE: Tensor, *, angles: ops.Rotation, valid_BT: Tensor | None = None) -> Tensor:
-        """Return the softmax weights [B, H, T, T] of a block with attention over a whole window, without a gradient."""
+    def attention_weights(self, h_BTE: Tensor, **reading: Any) -> Tensor:
+        """Return the softmax weights [B, H, T, S] of a block with attention over a whole window, without a gradient."""
         with torch.no_grad():
-            return self.mixer.weights(_normed(h_BTE, self.mixer_norm), angles=angles, valid_BT=valid_BT)  # type: ignore[operator]
+            return self.mixer.weights(_normed(h_BTE, self.mixer_norm), **reading)  # type: ignore[operator]
+
+    def read(self, h_BTE: Tensor, *, angles: ops.Rotation) -> AttentionCache:
+        """Return the keys and values that ``forward`` leaves, without computing a residual stream that nobody reads."""
+        return self.mixer.read(_normed(h_BTE, self.mixer_norm), angles=angles)  # type: ignore[operator]
 
     def write(self, h_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None) -> Tensor:
         """Return the state that ``forward`` returns, without computing a residual stream that nobody reads."""
