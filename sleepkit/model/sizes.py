@@ -21,7 +21,7 @@ def n_parameters(config: ModelConfig) -> int:
 
 
 def state_bytes(config: ModelConfig, *, batch_size: int = 1) -> int:
-    """Bytes of the fast weights (fp32): all that survives an eviction."""
+    """Bytes of the fast weights (fp32): all that survives hard eviction."""
     per_layer = config.n_heads * config.key_channels * config.value_channels * 4
     return batch_size * per_layer * config.layer_kinds.count("gdn")
 

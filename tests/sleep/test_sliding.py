@@ -13,7 +13,7 @@ from sleepkit.tasks import PAD, Batch
 from tests.support.batches import ask_at_the_end, pad_left, stack
 from tests.support.compare import assert_close, assert_same_bits
 from tests.support.gradients import assert_same_gradients, error_and_cosine, loss_and_gradients
-from tests.support.models import LOOPS, assert_states_close, random_tokens, seen_in, small_model
+from tests.support.models import LOOPS, assert_states_close, fresh_model, random_tokens, seen_in, small_model
 from tests.support.sliding import MaskedModel, sliding_algorithm_1
 
 STACKS = ("attn gdn attn gdn", "gdn attn gdn attn", "attn attn", "gdn gdn")
@@ -221,3 +221,22 @@ def test_a_trace_shows_what_is_seen_of_earlier_windows_and_changes_nothing(layer
 def test_an_impossible_sight_is_refused(window_len: int) -> None:
     with pytest.raises(InvalidInputError, match=f"sliding_len: must be an integer >= 1, got {window_len}"):
         small_model().initial_state(2, sliding_len=window_len)
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "window"])
+def test_autocast_rounds_products_and_nothing_worse(checkpointing: str) -> None:
+    model, batch = small_model(dtype=torch.float32), ragged_batch()
+    exact = rollout(model, batch, sliding(3, 4)).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = rollout(model, batch, sliding(3, 4), checkpointing=checkpointing).loss
+    rounded.backward(inputs=list(model.parameters())[:1])
+    assert 0 < (rounded - exact).abs() < 0.1
+
+
+def test_blocks_with_fast_weights_run_as_one_operation_and_give_what_modules_give() -> None:
+    fused, modules, batch = fresh_model(dtype=torch.float32), fresh_model(dtype=torch.float32), ragged_batch()
+    modules.layers[1].register_forward_hook(lambda *_: None)
+    modules.layers[3].register_forward_hook(lambda *_: None)
+    one, other = (rollout(model, batch, sliding(3, 4)) for model in (fused, modules))
+    assert_close(one.loss, other.loss, tolerance=1e-5, what="loss")
+    assert_states_close(one.state, other.state, tolerance=1e-4)
