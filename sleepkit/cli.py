@@ -13,6 +13,7 @@ from sleepkit.experiments import command
 
 if TYPE_CHECKING:
     from sleepkit.model import HybridLM
+    from sleepkit.sleep import SleepConfig
     from sleepkit.tasks import Task
     from sleepkit.zoo import Card
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--n-passes", type=_counts, metavar="N[,N]", help="the N to try (default: those on the card, or 1,2,4)")
     evaluate.add_argument("--n-examples", type=int, help="examples for each N (default: as on the card, or 1000)")
     evaluate.add_argument("--window-len", type=int, help="window length, tokens")
+    evaluate.add_argument("--eviction", help="hard or sliding (default: as trained)")
     evaluate.add_argument("--output", metavar="FILE", help="write the Dataset as netCDF")
     evaluate.add_argument("--check", action="store_true", help="compare the counts with the card; exit 1 if they differ")
     evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -61,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("model", help="a bundled model, a published folder or a run folder")
     trace.add_argument("--n-passes", type=int, default=4)
     trace.add_argument("--index", type=int, default=0, help="which held-out example")
+    trace.add_argument("--eviction", help="hard or sliding (default: as trained)")
     trace.add_argument("--output", metavar="FILE", help="write the tree as netCDF")
 
     notebook = _add(commands, "notebook", _notebook, "run a notebook with checked parameters")
@@ -167,7 +170,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from sleepkit.results import save
     from sleepkit.training import evaluate
 
-    model, task, card, window_len = _load(options.model)
+    model, task, card, sleep = _load(options.model)
     on_card = card.accuracy.n_passes.values.tolist() if card else [1, 2, 4]
     n_examples = int(card.accuracy.n_examples.max()) if card else 1000
     dataset = evaluate(
@@ -175,7 +178,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         task,
         n_passes=options.n_passes or on_card,
         n_examples=n_examples if options.n_examples is None else options.n_examples,
-        window_len=window_len if options.window_len is None else options.window_len,
+        window_len=sleep.window_len if options.window_len is None else options.window_len,
+        eviction=sleep.eviction if options.eviction is None else options.eviction,
         progress=not options.quiet,
     )
     from sleepkit.zoo.card import accuracy_table
@@ -197,8 +201,9 @@ def _trace(options: argparse.Namespace) -> int:
     from sleepkit.analysis import trace
     from sleepkit.results import save
 
-    model, task, _, window_len = _load(options.model)
-    tree = trace(model, task, n_passes=options.n_passes, index=options.index, window_len=window_len)
+    model, task, _, sleep = _load(options.model)
+    eviction = sleep.eviction if options.eviction is None else options.eviction
+    tree = trace(model, task, n_passes=options.n_passes, index=options.index, window_len=sleep.window_len, eviction=eviction)
     for window in range(tree["tokens"].sizes["window"]):
         for sleep_pass in range(1, plots.last_pass(tree, window) + 1):
             print(plots.fast_weights_summary(tree, window=window, sleep_pass=sleep_pass))
@@ -212,7 +217,7 @@ def _trace(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load(name: str) -> "tuple[HybridLM, Task, Card | None, int]":
+def _load(name: str) -> "tuple[HybridLM, Task, Card | None, SleepConfig]":
     """A bundled or published model with its card, or the finished model of a run folder."""
     from sleepkit import zoo
     from sleepkit.model import HybridLM
@@ -221,9 +226,9 @@ def _load(name: str) -> "tuple[HybridLM, Task, Card | None, int]":
     note = Path(name) / "settings.json"
     if name not in zoo.names() and note.exists():
         settings = TrainSettings.from_json(note.read_text())
-        return HybridLM.load(Path(name) / "model"), settings.task.create(), None, settings.sleep.window_len
+        return HybridLM.load(Path(name) / "model"), settings.task.create(), None, settings.sleep
     model, card = zoo.load(name)
-    return model, card.task, card, card.sleep.window_len
+    return model, card.task, card, card.sleep
 
 
 def _figure(options: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ SYMBOLS = (
         "state",
         "",
         "fast weights",
-        "Fast weights, one matrix K x V per head, layer and sequence; all that survives an eviction.",
+        "Fast weights, one matrix K x V per head, layer and sequence; all that survives hard eviction.",
     ),
     Symbol(
         "alpha",

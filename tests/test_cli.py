@@ -135,6 +135,19 @@ def test_an_evaluation_and_a_trace_can_be_written(tmp_path: Path) -> None:
     assert results.load_tree(recorded)["fast_weights"].sizes["sleep_pass"] == 3
 
 
+def test_eviction_can_be_chosen_and_an_unknown_one_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluation, recorded = tmp_path / "evaluation.nc", tmp_path / "trace.nc"
+    few = ["--n-passes=1", "--n-examples=8", "--quiet", "--eviction=sliding"]
+    assert main(["evaluate", "rule110-explorer", *few, "--output", str(evaluation)]) == 0
+    assert results.load(evaluation).attrs["eviction"] == "sliding"
+    assert main(["trace", "rule110-explorer", "--n-passes=1", "--eviction=sliding", "--output", str(recorded)]) == 0
+    assert results.load_tree(recorded).attrs["eviction"] == "sliding"
+    capsys.readouterr()
+    for command in ("evaluate", "trace"):
+        assert main([command, "rule110-explorer", "--eviction=soft"]) == 2
+        assert capsys.readouterr().err.startswith("sleepkit: eviction: ")
+
+
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(tiny_run(tmp_path / "run")) == 0
     assert main(tiny_run(tmp_path / "run", "seed=5")) == 2

@@ -10,7 +10,7 @@ import xarray as xr
 from sleepkit.errors import require
 from sleepkit.model import HybridLM, PassView
 from sleepkit.results import as_attrs, provenance
-from sleepkit.sleep import SleepConfig, Window, rollout, schedule
+from sleepkit.sleep import Eviction, SleepConfig, Window, rollout, schedule
 from sleepkit.tasks import NOTHING_ASKED, Batch, Split, Task
 
 
@@ -21,6 +21,7 @@ def trace(
     n_passes: int = 4,
     index: int = 0,
     window_len: int | None = None,
+    eviction: Eviction = "hard",
     split: Split = "test",
 ) -> xr.DataTree:
     """Record one example of a task, pass by pass, with the same rollout that trains and evaluates.
@@ -31,6 +32,7 @@ def trace(
         n_passes: N.
         index: which example of the split.
         window_len: L; the task's own if None.
+        eviction: what leaves the KV cache after sleep, "hard" or "sliding".
         split: "validation", "test" or "train".
 
     Returns:
@@ -39,15 +41,17 @@ def trace(
         /fast_weights ``state`` [window, sleep_pass, layer, head, key, value]: S after each pass; sleep_pass 0 is before the
             window, 1 after reading; NaN where a window has no such pass (windows with a question get one).
         /attention ``weights`` [window, sleep_pass, layer, head, query, position]: softmax weights of each pass (from 1),
-            NaN outside the window.
+            NaN outside the window; ``carried`` [window, sleep_pass, layer, head, query]: what a query gives to tokens of earlier
+            windows, all together (sliding eviction; 0 under hard eviction). For each query the two add up to 1.
         /tokens by ``token``: id, text, segment, target, window; by ``window``: start, stop, asleep, n_passes.
         /answers by ``answer``: depth, truth, predicted (texts), right, p_true; ``probability`` [answer, choice].
 
     Raises:
-        InvalidInputError: for an N that is not a positive integer, a negative index or a window shorter than the label block.
+        InvalidInputError: for an N that is not a positive integer, a negative index, a window shorter than the label block or an
+            unknown eviction.
     """
     length = task.window_len if window_len is None else window_len
-    sleep = SleepConfig(n_passes=n_passes, window_len=length)
+    sleep = SleepConfig(n_passes=n_passes, window_len=length, eviction=eviction)
     return trace_batch(model, task, task.batch(split, index, 1), sleep, label=f"{split}[{index}]")
 
 
@@ -72,6 +76,7 @@ def trace_batch(model: HybridLM, task: Task, batch: Batch, sleep: SleepConfig, *
         "example": label,
         "n_passes": sleep.n_passes,
         "window_len": sleep.window_len,
+        "eviction": sleep.eviction,
         "model": model.config.to_dict(),
         **provenance(),
     }
@@ -111,15 +116,18 @@ def _attention(model: HybridLM, views: dict[tuple[int, int], PassView], windows:
     layers = [number for number, kind in enumerate(model.config.layer_kinds) if kind == "attn"]
     longest = max(window.stop - window.start for window in windows)
     shape = (len(windows), n_passes, len(layers), model.config.n_heads, longest, longest)
-    weights = np.full(shape, np.nan, dtype=np.float32)
+    weights, carried = np.full(shape, np.nan, dtype=np.float32), np.full(shape[:-1], np.nan, dtype=np.float32)
     for (number, n_pass), view in views.items():
         for place, layer in enumerate(layers):
             if layer in view.attention:
                 attention = view.attention[layer][0].float().cpu().numpy()
                 n_queries, n_keys = attention.shape[1:]
-                weights[number, n_pass - 1, place, :, :n_queries, :n_keys] = attention
+                earlier, own = np.split(attention, [n_keys - n_queries], axis=2)
+                weights[number, n_pass - 1, place, :, :n_queries, :n_queries] = own
+                carried[number, n_pass - 1, place, :, :n_queries] = earlier.sum(axis=2)
     dims = ("window", "sleep_pass", "layer", "head", "query", "position")
-    return xr.Dataset({"weights": (dims, weights)}, coords={"sleep_pass": np.arange(1, n_passes + 1), "layer": layers})
+    variables = {"weights": (dims, weights), "carried": (dims[:-1], carried)}
+    return xr.Dataset(variables, coords={"sleep_pass": np.arange(1, n_passes + 1), "layer": layers})
 
 
 def _tokens(task: Task, batch: Batch, windows: list[Window], n_passes: int) -> xr.Dataset:

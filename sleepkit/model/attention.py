@@ -1,4 +1,4 @@
-"""Softmax attention over one window. Axes: B batch, T token, E channel, H head, D head channel."""
+"""Softmax attention over one window. Axes: B batch, T token, E channel, H head, D head channel, S key position."""
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ class Attention(nn.Module):
     """Causal attention with rotary positions that restart at each window, and normed queries and keys.
 
     Fewer heads of keys and values than of queries (grouped-query attention, arXiv 2305.13245) shrink the KV cache.
+
+    Rotary attention depends on differences of positions alone, so tokens carried over from earlier windows (sliding eviction)
+    are at positions below 0: their keys are turned once, when their window ends.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -32,27 +35,53 @@ class Attention(nn.Module):
         angles: ops.Rotation,
         valid_BT: Tensor | None = None,
         cache: AttentionCache | None = None,
+        carried: AttentionCache | None = None,
+        sliding_len: int | None = None,
     ) -> tuple[Tensor, None, AttentionCache]:
         """Attend within the window; with a cache, the tokens go on where it ended.
+
+        Returns the mixed tokens, None, and keys and values of the window so far (carried ones left out).
 
         Args:
             x_BTE: normed residual stream.
             state: None, attention carries nothing out of a window.
             angles: of the tokens' positions in the window.
-            valid_BT: False marks padding (never together with a cache).
+            valid_BT: False marks padding (never together with a cache); if tokens are carried, it begins with theirs.
             cache: keys and values of the earlier tokens of this window.
+            carried: keys and values of the tokens before this window that are still seen; None under hard eviction.
+            sliding_len: L, where a query at p sees the keys in (p - L, p] alone; None if it sees all.
         """
         batch, seq_len, width = x_BTE.shape
         query, key, value = self._heads(x_BTE, angles)
         if cache is not None:
             key, value = torch.cat([cache.keys, key], dim=2), torch.cat([cache.values, value], dim=2)
-        mixed = ops.attention(query, key, value, valid_BS=valid_BT)
-        return self.out(mixed.transpose(1, 2).reshape(batch, seq_len, width)), None, AttentionCache(key, value)
+        own = AttentionCache(key, value)
+        if carried is not None:
+            key, value = torch.cat([carried.keys, key], dim=2), torch.cat([carried.values, value], dim=2)
+        mixed = ops.attention(query, key, value, valid_BS=valid_BT, sliding_len=sliding_len)
+        return self.out(mixed.transpose(1, 2).reshape(batch, seq_len, width)), None, own
 
-    def weights(self, x_BTE: Tensor, *, angles: ops.Rotation, valid_BT: Tensor | None = None) -> Tensor:
-        """Return the softmax weights [B, H, T, T] that ``forward`` applies to a whole window, for looking at."""
+    def weights(
+        self,
+        x_BTE: Tensor,
+        *,
+        angles: ops.Rotation,
+        valid_BT: Tensor | None = None,
+        carried: AttentionCache | None = None,
+        sliding_len: int | None = None,
+    ) -> Tensor:
+        """Return the softmax weights [B, H, T, S] that ``forward`` applies to a whole window, for looking at.
+
+        S is T, or the carried tokens and then the T of the window.
+        """
         query, key, _ = self._heads(x_BTE, angles)
-        return ops.attention_weights(query, key, valid_BS=valid_BT)
+        if carried is not None:
+            key = torch.cat([carried.keys, key], dim=2)
+        return ops.attention_weights(query, key, valid_BS=valid_BT, sliding_len=sliding_len)
+
+    def read(self, x_BTE: Tensor, *, angles: ops.Rotation) -> AttentionCache:
+        """Return the keys and values that ``forward`` leaves of a whole window, and compute no output."""
+        return AttentionCache(*self._heads(x_BTE, angles)[1:])
 
     def _heads(self, x_BTE: Tensor, angles: ops.Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys (normed and turned) and values, [B, H, T, D] each; keys and values may have fewer heads."""

@@ -12,7 +12,7 @@ from sleepkit.model.gated_delta_net import GatedDeltaNet
 from sleepkit.model.jet import Jet
 from sleepkit.model.mamba2 import Mamba2
 from sleepkit.model.mlp import MLP
-from sleepkit.model.state import ConvCache, LayerCache
+from sleepkit.model.state import AttentionCache, ConvCache, LayerCache
 
 MIXERS: dict[str, type[Attention] | type[GatedDeltaNet]] = {
     "attn": Attention,
@@ -31,15 +31,19 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, h_BTE: Tensor, state: Tensor | None, **reading: Any) -> tuple[Tensor, Tensor | None, LayerCache]:
-        """Run the block on the residual stream; ``reading`` is angles, valid_BT and cache of the mixer."""
+        """Run the block on the residual stream; ``reading`` is what else the mixer takes: angles, valid_BT, cache, ..."""
         mixed, state, cache = self.mixer(_normed(h_BTE, self.mixer_norm), state, **reading)
         h_BTE = h_BTE + mixed
         return h_BTE + self.mlp(_normed(h_BTE, self.mlp_norm)), state, cache
 
-    def attention_weights(self, h_BTE: Tensor, *, angles: ops.Rotation, valid_BT: Tensor | None = None) -> Tensor:
-        """Return the softmax weights [B, H, T, T] of a block with attention over a whole window, without a gradient."""
+    def attention_weights(self, h_BTE: Tensor, **reading: Any) -> Tensor:
+        """Return the softmax weights [B, H, T, S] of a block with attention over a whole window, without a gradient."""
         with torch.no_grad():
-            return self.mixer.weights(_normed(h_BTE, self.mixer_norm), angles=angles, valid_BT=valid_BT)  # type: ignore[operator]
+            return self.mixer.weights(_normed(h_BTE, self.mixer_norm), **reading)  # type: ignore[operator]
+
+    def read(self, h_BTE: Tensor, *, angles: ops.Rotation) -> AttentionCache:
+        """Return the keys and values that ``forward`` leaves, without computing a residual stream that nobody reads."""
+        return self.mixer.read(_normed(h_BTE, self.mixer_norm), angles=angles)  # type: ignore[operator]
 
     def write(
         self, h_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None, cache: ConvCache | None = None

@@ -15,7 +15,8 @@ from sleepkit.errors import require
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
 from sleepkit.model.passes import FASTEST, carried, compiled, recomputed
-from sleepkit.model.state import AttentionCache, ConvCache, ModelState, WindowCache
+from sleepkit.model.sliding import evicted, reading
+from sleepkit.model.state import AttentionCache, ConvCache, ModelState, Sight, WindowCache
 from sleepkit.model.storage import load_weights, read_config, stored_dtype, write_model
 
 TOKEN_TYPES = (torch.int64, torch.int32)
@@ -34,7 +35,8 @@ class PassView(NamedTuple):
     Attributes:
         n_pass: which pass, counted from 1 (pass 1 is reading, later ones are asleep).
         state: the fast weights after it.
-        attention: softmax weights [B, H, T, T] by layer number.
+        attention: softmax weights [B, H, T, S] by layer number, S the T tokens of the window, after those that are still seen
+            of earlier ones (sliding eviction).
     """
 
     n_pass: int
@@ -58,11 +60,16 @@ class HybridLM(nn.Module):
         self.injection = nn.Parameter(torch.ones(config.width)) if config.input_injection else None
         self._functions = FASTEST
 
-    def initial_state(self, batch_size: int) -> ModelState:
+    def initial_state(self, batch_size: int, *, sliding_len: int | None = None) -> ModelState:
         """Return empty fast weights (zeros), and empty tails where they are carried, for a batch on the model's device.
 
+        Args:
+            batch_size: B.
+            sliding_len: L, for sliding eviction: the state then carries the newest L - 1 tokens of earlier windows, and attention
+                sees them (``model.sliding``). None for hard eviction.
+
         Raises:
-            InvalidInputError: if the batch size is not a positive integer.
+            InvalidInputError: if the batch size or L is not a positive integer.
         """
         _check_count("batch_size", batch_size)
         config, weight = self.config, self.embedding.weight
@@ -70,10 +77,12 @@ class HybridLM(nn.Module):
         wide = torch.promote_types(weight.dtype, torch.float32)
         fast = (number in config.fast_layers for number in range(config.n_layers))
         empty = tuple(torch.zeros(shape, device=weight.device, dtype=wide) if writes else None for writes in fast)
+        sight = None if sliding_len is None else self._blind(batch_size, sliding_len)
         if not config.carry_conv:
-            return ModelState(empty)
+            return ModelState(empty, sight)
         caches = (layer.mixer.empty_cache(weight.new_empty(batch_size, 0, config.width)) for layer in self.layers)  # type: ignore[operator, union-attr]
-        return ModelState(empty, conv_tails=tuple(cache.tail if isinstance(cache, ConvCache) else None for cache in caches))
+        tails = tuple(cache.tail if isinstance(cache, ConvCache) else None for cache in caches)
+        return ModelState(empty, sight, tails)
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Look tokens up: [B, T] int64 -> [B, T, E].
@@ -95,11 +104,12 @@ class HybridLM(nn.Module):
         observe: Callable[[PassView], None] | None = None,
         recompute: bool = False,
     ) -> BlocksOutput:
-        """Run one window from an empty KV cache: prelude once, the looped span ``n_passes`` times, coda once.
+        """Run one window, and evict: prelude once, the looped span ``n_passes`` times, coda once.
 
         h, S <- Blocks(h, S) repeated (Lee et al. 2026, Eq. 6 and Algorithm 1). The residual stream goes from pass to pass as
         it is, unless ``loop_norm`` or ``input_injection`` of the configuration change it in between; every pass updates the fast
-        weights. ``n_passes=1`` is the vanilla hybrid.
+        weights. ``n_passes=1`` is the vanilla hybrid. The KV cache is empty at first, unless the state has a sight: then
+        attention sees the tokens carried in it, and it carries the newest ones on.
 
         Args:
             h_BTE: embedded tokens of the window, or the residual stream of an earlier pass.
@@ -127,7 +137,7 @@ class HybridLM(nn.Module):
                 h_BTE, state = self._run_span(h_BTE, state, span, valid_BT, recompute=recompute, capture=capture)
             if observe is not None and capture is not None:
                 observe(PassView(n_pass, state, capture))
-        return BlocksOutput(h_BTE, state)
+        return BlocksOutput(h_BTE, self.evict(state, h_BTE.shape[1], valid_BT=valid_BT))
 
     def consolidate(
         self,
@@ -143,7 +153,8 @@ class HybridLM(nn.Module):
     ) -> ModelState:
         """Return the state that ``blocks`` returns: all that is left of a window that is slept on.
 
-        Nobody reads the residual stream of its last pass, so that pass ends where the last layer with fast weights has written.
+        Nobody reads the residual stream of its last pass, so that pass ends where the last layer with fast weights has written;
+        under sliding eviction, where the last layer of any kind has left its keys and values or fast weights.
 
         Args:
             h_BTE: embedded tokens of the window, or the residual stream that the looped span left in the pass before.
@@ -171,7 +182,8 @@ class HybridLM(nn.Module):
         (start, stop), n_layers = self.config.loop_span, self.config.n_layers
         spans = [(1, (0, start))] if first_pass == 1 else []
         spans += [(n_pass, (start, stop)) for n_pass in range(first_pass, n_passes + 1)] + [(n_passes, (stop, n_layers))]
-        while spans and not self.config.writes(*spans[-1][1]):
+        n_tokens = h_BTE.shape[1]
+        while spans and not self._leaving(spans[-1][1], state):
             spans.pop()
         entered = h_BTE if entered_BTE is None else entered_BTE
         for number, (n_pass, span) in enumerate(spans, start=1):
@@ -185,7 +197,17 @@ class HybridLM(nn.Module):
                 state = recomputed(self._write_layers, h_BTE, state, span, valid_BT)
             else:
                 state = self._write_layers(h_BTE, state, span, valid_BT)
-        return state
+        return self.evict(state, n_tokens, valid_BT=valid_BT)
+
+    def evict(self, state: ModelState, n_tokens: int, *, valid_BT: Tensor | None = None) -> ModelState:
+        """End a window for a state with a sight: carry on the newest L - 1 tokens; without one, there is nothing to do.
+
+        Args:
+            state: after the last pass over the window.
+            n_tokens: T, tokens of the window.
+            valid_BT: False marks padding.
+        """
+        return state if state.sight is None else state._replace(sight=evicted(state.sight, self.config, n_tokens, valid_BT))
 
     def run_layers(
         self,
@@ -201,41 +223,47 @@ class HybridLM(nn.Module):
 
         Args:
             h_BTE: residual stream.
-            state: fast weights of all layers; those in the span are replaced in the result.
+            state: of all layers; what those in the span write is replaced in the result. Without a cache that is, under sliding
+                eviction, also what the sight has of this window.
             span: layers [start, stop).
             valid_BT: False marks padding.
-            cache: what was read of this window so far, for all layers; None runs from an empty KV cache and keeps none.
+            cache: what was read of this window so far, for all layers; None begins the window and keeps no cache.
             capture: receives the attention weights of the span's attention layers by layer number (without a cache).
         """
         start, stop = span
-        states, tails, caches = [], [], []
+        states, tails, caches, own = [], [], [], []
         angles = self._angles(h_BTE, cache, span)
         for number in range(start, stop):
             layer_state, tail = state.fast_weights[number], state.conv_tail(number)
             if capture is not None and angles is not None and self.config.layer_kinds[number] == "attn":
-                capture[number] = self.layers[number].attention_weights(h_BTE, angles=angles, valid_BT=valid_BT)  # type: ignore[operator]
+                seen = reading(state.sight, number, valid_BT, h_BTE)
+                capture[number] = self.layers[number].attention_weights(h_BTE, angles=angles, **seen)  # type: ignore[operator]
             if cache is None:
-                h_BTE, layer_state, tail = self._run_layer(number, h_BTE, layer_state, angles, valid_BT, tail)
+                h_BTE, layer_state, tail, left = self._run_layer(number, h_BTE, layer_state, angles, valid_BT, tail, state.sight)
+                own.append(left)
             else:
                 past = cache.layers[number] if tail is None else ConvCache(tail)
-                h_BTE, layer_state, layer_cache = self.layers[number](
-                    h_BTE, layer_state, angles=angles, valid_BT=valid_BT, cache=past
-                )
+                sight = state.sight if self.config.layer_kinds[number] == "attn" else None
+                seen = reading(sight, number, valid_BT, h_BTE)
+                h_BTE, layer_state, layer_cache = self.layers[number](h_BTE, layer_state, angles=angles, cache=past, **seen)
                 if tail is not None:  # it outlives the window: it travels in the state, and the cache stays empty
                     tail, layer_cache = layer_cache.tail.to(tail.dtype), cache.layers[number]
                 caches.append(layer_cache)
             states.append(layer_state)
             tails.append(tail)
+        state = state.with_layers(start, states, tails)
         if cache is not None:
             cache = WindowCache(cache.layers[:start] + tuple(caches) + cache.layers[stop:], cache.length)
-        return h_BTE, state.with_layers(start, states, tails), cache
+        elif state.sight is not None:
+            state = state._replace(sight=state.sight.with_own(start, own))
+        return h_BTE, state, cache
 
     def compile_blocks(self, *, backend: str | Callable[..., Any] = "inductor") -> None:
         """Let torch.compile make the code that runs blocks over whole windows; parameters and their names stay as they are.
 
         There is one graph for each kind of layer, window length, batch size and gradient mode, with and without padding, made
         when it is first met, and shared by all layers of the kind, all passes and all windows. Reading inside a window (a
-        KV cache that grows) runs as before.
+        KV cache that grows) and attention under sliding eviction run as before.
 
         Args:
             backend: of torch.compile.
@@ -265,6 +293,17 @@ class HybridLM(nn.Module):
                 h_BTE = torch.addcmul(h_BTE, self.injection, entered_BTE)
         return h_BTE, entered_BTE
 
+    def _blind(self, batch_size: int, sliding_len: int) -> Sight:
+        """The sight of a model that has read nothing."""
+        _check_count("sliding_len", sliding_len)
+        layers = self.empty_cache(batch_size).layers
+        carried = tuple(layer if isinstance(layer, AttentionCache) else None for layer in layers)
+        return Sight(sliding_len, carried, (None,) * len(carried), None)
+
+    def _leaving(self, span: tuple[int, int], state: ModelState) -> list[int]:
+        """The layers of a span that leave something behind when the window ends."""
+        return [n for n in range(*span) if state.sight is not None or n in self.config.fast_layers]
+
     def _run_span(
         self,
         h_BTE: Tensor,
@@ -291,17 +330,26 @@ class HybridLM(nn.Module):
         angles: ops.Rotation | None,
         valid_BT: Tensor | None,
         tail: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        sight: Sight | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, AttentionCache | None]:
+        """Run a layer over a whole window; under sliding eviction, attention also returns its keys and values."""
         if self.config.layer_kinds[number] != "attn":
             angles = None  # compiled code would take them for another kind of input
-        return self._functions.run(self.layers[number], h_BTE, state, angles, valid_BT, tail)  # type: ignore[arg-type]
+        elif sight is not None:
+            seen = reading(sight, number, valid_BT, h_BTE)
+            h_BTE, state, own = self.layers[number](h_BTE, state, angles=angles, **seen)
+            return h_BTE, state, None, own
+        h_BTE, state, tail = self._functions.run(self.layers[number], h_BTE, state, angles, valid_BT, tail)  # type: ignore[arg-type]
+        return h_BTE, state, tail, None
 
     def _write_layers(self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None) -> ModelState:
-        start, stop = span
-        last = max(number for number in self.config.fast_layers if start <= number < stop)
-        h_BTE, state, _ = self.run_layers(h_BTE, state, (start, last), valid_BT=valid_BT)
+        last = self._leaving(span, state)[-1]
+        h_BTE, state, _ = self.run_layers(h_BTE, state, (span[0], last), valid_BT=valid_BT)
         before = state.fast_weights[last]
-        assert before is not None
+        if before is None:
+            assert state.sight is not None
+            left = self.layers[last].read(h_BTE, angles=self._angles(h_BTE, None, (last, last + 1)))  # type: ignore[operator]
+            return state._replace(sight=state.sight.with_own(last, [left]))
         written, tail = self._functions.write(self.layers[last], h_BTE, before, valid_BT, state.conv_tail(last))  # type: ignore[arg-type]
         return state.with_layers(last, [written], [tail])
 
@@ -309,19 +357,24 @@ class HybridLM(nn.Module):
         self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None
     ) -> tuple[Tensor, ModelState]:
         """Run layers without a graph, but for the fast weights' own recurrence."""
-        states, tails, angles = [], [], self._angles(h_BTE, None, span)
+        states, tails, own, angles = [], [], [], self._angles(h_BTE, None, span)
         constants = state.detach()
         for number in range(*span):
             before, tail = state.fast_weights[number], constants.conv_tail(number)
             with torch.no_grad():
                 read = h_BTE.detach()
-                h_BTE, after, left = self._run_layer(number, read, constants.fast_weights[number], angles, valid_BT, tail)
+                start = constants.fast_weights[number]
+                h_BTE, after, left, seen = self._run_layer(number, read, start, angles, valid_BT, tail, state.sight)
             if before is not None and after is not None and before.requires_grad:
                 after = carried(self.layers[number], read, before, after, valid_BT, tail)  # type: ignore[arg-type]
             states.append(after)
             tails.append(left)
+            own.append(seen)
+        state = state.with_layers(span[0], states, tails)
+        if state.sight is not None:
+            state = state._replace(sight=state.sight.with_own(span[0], own))
         # Like an embedded window, it wants a gradient: compiled code would take it for another kind of input.
-        return h_BTE.detach().requires_grad_(), state.with_layers(span[0], states, tails)
+        return h_BTE.detach().requires_grad_(), state
 
     def _angles(self, h_BTE: Tensor, cache: WindowCache | None, span: tuple[int, int]) -> ops.Rotation | None:
         """Return the angles of the tokens' positions, counted from the window's first; None if no layer of the span needs any."""

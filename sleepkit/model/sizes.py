@@ -19,7 +19,7 @@ def n_parameters(config: ModelConfig) -> int:
 
 
 def state_bytes(config: ModelConfig, *, batch_size: int = 1) -> int:
-    """Bytes of the fast weights (fp32) and of carried tails (of an fp32 model): all that survives an eviction."""
+    """Bytes of the fast weights (fp32) and of carried tails (of an fp32 model): all that survives hard eviction."""
     cells = config.n_heads * config.key_channels * config.value_channels * len(config.fast_layers)
     if config.carry_conv:
         cells += (config.conv_len - 1) * sum(config.conv_channels(config.layer_kinds[number]) for number in config.fast_layers)

@@ -1,4 +1,4 @@
-"""Causal softmax attention inside one window, with rotary positions.
+"""Causal softmax attention inside one window or across the newest tokens, with rotary positions.
 
 Axes: B batch, T token, H head, Q query position, S key position, D head channel.
 """
@@ -27,7 +27,7 @@ def rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torc
     Computed once for each set of arguments, in fp32 at least: a pass needs the same angles in every layer.
 
     Args:
-        start: position of the first token in its window.
+        start: position of the first token in its window; negative for tokens of earlier windows.
         length: T, tokens.
         head_dim: D, channels of a head, even.
         base: base of the geometric series of wavelengths.
@@ -50,18 +50,24 @@ def rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torc
 
 def rotary(x_BTHD: Tensor, angles: Rotation) -> Tensor:
     """Turn channel pairs (i, i + D / 2) by the angles of their token."""
-    pairs = x_BTHD.view(*x_BTHD.shape[:-1], 2, -1)
+    pairs = x_BTHD.view(*x_BTHD.shape[:-1], 2, x_BTHD.shape[-1] // 2)
     return torch.addcmul(pairs * angles.cos, pairs.flip(-2), angles.sin).flatten(-2)
 
 
-def attention(q_BHQD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, *, valid_BS: Tensor | None = None) -> Tensor:
+def attention(
+    q_BHQD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, *, valid_BS: Tensor | None = None, sliding_len: int | None = None
+) -> Tensor:
     """Return softmax(q k^T / sqrt(D)) v, each query seeing the keys up to its own (Lee et al. 2026, Eq. 1-2).
 
     The Q queries are the last of the S positions. Padded keys (``valid_BS`` False) are seen by nobody but themselves. Fewer heads
-    of keys and values than of queries serve a group of them each.
+    of keys and values than of queries serve a group of them each. With ``sliding_len`` L, a query at position p sees the keys in
+    (p - L, p] alone.
     """
     k_BHSD, v_BHSD = _for_each_query_head(k_BHSD, q_BHQD), _for_each_query_head(v_BHSD, q_BHQD)
     n_queries, n_keys = q_BHQD.shape[-2], k_BHSD.shape[-2]
+    if sliding_len is not None and n_keys > sliding_len:
+        visible = _visible(n_queries, n_keys, valid_BS, q_BHQD.device, sliding_len)
+        return F.scaled_dot_product_attention(q_BHQD, k_BHSD, v_BHSD, attn_mask=visible)
     if valid_BS is None and n_queries == n_keys:
         return F.scaled_dot_product_attention(q_BHQD, k_BHSD, v_BHSD, is_causal=n_queries > 1)
     if valid_BS is None and n_queries == 1:
@@ -70,10 +76,12 @@ def attention(q_BHQD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, *, valid_BS: Tenso
     return F.scaled_dot_product_attention(q_BHQD, k_BHSD, v_BHSD, attn_mask=visible)
 
 
-def attention_weights(q_BHQD: Tensor, k_BHSD: Tensor, *, valid_BS: Tensor | None = None) -> Tensor:
+def attention_weights(
+    q_BHQD: Tensor, k_BHSD: Tensor, *, valid_BS: Tensor | None = None, sliding_len: int | None = None
+) -> Tensor:
     """Return the softmax weights [B, H, Q, S] that ``attention`` applies, for looking at."""
     k_BHSD = _for_each_query_head(k_BHSD, q_BHQD)
-    visible = _visible(q_BHQD.shape[-2], k_BHSD.shape[-2], valid_BS, q_BHQD.device)
+    visible = _visible(q_BHQD.shape[-2], k_BHSD.shape[-2], valid_BS, q_BHQD.device, sliding_len)
     scores = (q_BHQD @ k_BHSD.mT) * q_BHQD.shape[-1] ** -0.5
     weights: Tensor = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1)
     return weights
@@ -87,10 +95,14 @@ def _for_each_query_head(x_BHSD: Tensor, q_BHQD: Tensor) -> Tensor:
     return x_BHSD.repeat_interleave(n_queried // n_heads, dim=1)
 
 
-def _visible(n_queries: int, n_keys: int, valid_BS: Tensor | None, device: torch.device) -> Tensor:
+def _visible(
+    n_queries: int, n_keys: int, valid_BS: Tensor | None, device: torch.device, sliding_len: int | None = None
+) -> Tensor:
     """Boolean mask that broadcasts to [B, H, Q, S]."""
     offset = n_keys - n_queries
     causal_QS = torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(offset)
+    if sliding_len is not None:
+        causal_QS = causal_QS.triu(offset - sliding_len + 1)
     if valid_BS is None:
         return causal_QS
     own_QS = torch.eye(n_keys, dtype=torch.bool, device=device)[offset:]

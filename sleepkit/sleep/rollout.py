@@ -1,4 +1,4 @@
-"""Algorithm 1 of Lee et al. 2026, hard eviction: the one forward for training, evaluation and looking.
+"""Algorithm 1 of Lee et al. 2026, hard or sliding eviction: the one forward for training, evaluation and looking.
 
     S <- 0
     for each window c of at most L tokens:
@@ -6,7 +6,8 @@
         if nothing is asked in c:  repeat N times: h, S <- Blocks(h, S)          asleep
         else:                      h, S <- Blocks(h, S); answer from Head(h)     awake, one pass
 
-h is thrown away after the window; S is what survives, so the gradient reaches the sleep passes only through S.
+h is thrown away after the window; S is what survives, so the gradient reaches the sleep passes only through S. Under sliding
+eviction (sec. 6.4) keys and values of the newest L - 1 tokens survive besides and carry gradient as well (``model.sliding``).
 Axes: B example, T position, W vocabulary.
 """
 
@@ -35,7 +36,7 @@ class RolloutResult:
     """What a rollout gives.
 
     Attributes:
-        state: fast weights after the last window.
+        state: what is left after the last window.
         loss: mean cross-entropy over the positions where something is asked, nats; None if nothing is.
         windows: the schedule that was run.
         answered: per answered window its logits [B, window, W].
@@ -84,10 +85,10 @@ def rollout(
     Args:
         model: the model.
         batch: examples of a task, or plain tokens [B, T] (everything is context then).
-        sleep: N and L.
+        sleep: N, L and eviction.
         trace: called after every pass with the window's number, the window and the ``PassView``.
         windows: the schedule, if it is known already (it must belong to this batch).
-        state: fast weights to start from; empty if None.
+        state: what an earlier rollout left, to start from; empty if None. It must be of the same kind of eviction.
         checkpointing: what the forward keeps for the backward. "none" keeps the activations of every pass. "pass" keeps the
             residual stream and the fast weights before each pass and makes each pass once more in backward. "window" keeps the
             fast weights before each window; backward makes the window's passes once more, keeping for that time what "pass"
@@ -97,11 +98,13 @@ def rollout(
             through the residual stream. The fast weights' own recurrence stays, S <- A S + B with A and B held constant
             (``model.passes.carried``), so earlier windows keep theirs.
         gradient_windows: j, gradient through the last j windows slept on; None for all. Earlier windows keep no graph at all:
-            the first of the j starts from fast weights that count as constants, and so does ``state``.
+            the first of the j starts from fast weights (and carried keys and values) that count as constants, and so does
+            ``state``.
 
     Raises:
         InvalidInputError: if the label block is longer than a window, a token id is outside the vocabulary, k or j is neither
-            None nor a positive integer, or a trace is asked for together with one of the last three.
+            None nor a positive integer, a trace is asked for together with one of the last three, or the state is of another
+            eviction.
     """
     batch = as_batch(batch)
     _check_tokens(batch.tokens, model.config.vocab_size)
@@ -109,7 +112,9 @@ def rollout(
     if windows is None:
         windows = schedule(batch, sleep.window_len)
     if state is None:
-        state = model.initial_state(batch.size)
+        state = model.initial_state(batch.size, sliding_len=sleep.sliding_len)
+    given_len = None if state.sight is None else state.sight.sliding_len
+    require(given_len == sleep.sliding_len, "state", f"must be of sliding_len {sleep.sliding_len}", given_len)
     silent = _without_gradient(windows, gradient_windows)
     recompute, call = checkpointing != "none", recomputed if checkpointing == "window" else _plainly
     answered = []
@@ -124,7 +129,7 @@ def rollout(
             with torch.no_grad():
                 state = reading.sleep_on(state.detach(), sleep.n_passes, None)
             # Constants, but they want a gradient like those of later windows: compiled code would take them for another kind.
-            state = state.map(lambda layer: layer.requires_grad_())
+            state = state.map(lambda tensor: tensor.requires_grad_() if tensor.is_floating_point() else tensor)
         else:
             state = call(reading.sleep_on, state, sleep.n_passes, gradient_passes)
     return RolloutResult(state, _loss(batch, answered), windows, answered, batch.tokens.shape[1])

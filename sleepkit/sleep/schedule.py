@@ -13,6 +13,8 @@ from sleepkit.errors import require
 from sleepkit.settings import Settings, settings
 from sleepkit.tasks import ANSWER, NOTHING_ASKED, PAD, QUERY, Batch
 
+Eviction = Literal["hard", "sliding"]
+
 
 @settings
 class SleepConfig(Settings):
@@ -22,17 +24,23 @@ class SleepConfig(Settings):
         n_passes: N, passes over a window before its eviction, reading included: 1 reads and never loops (the vanilla
             hybrid), 4 is three passes asleep.
         window_len: L, tokens of a window.
-        eviction: "hard" clears the whole KV cache at the end of each window.
+        eviction: "hard" clears the whole KV cache at the end of each window; "sliding" keeps its newest L - 1 tokens and evicts
+            older ones, so that a query at p sees the keys in (p - L, p], whatever window they are of (Lee et al. 2026, sec. 6.4).
     """
 
     n_passes: int = 1
     window_len: int = 24
-    eviction: Literal["hard"] = "hard"
+    eviction: Eviction = "hard"
 
     def check(self) -> None:
         """Refuse impossible sleep."""
         require(self.n_passes >= 1, "n_passes", "must be an integer >= 1", self.n_passes)
         require(self.window_len >= 1, "window_len", "must be an integer >= 1", self.window_len)
+
+    @property
+    def sliding_len(self) -> int | None:
+        """L under sliding eviction, None under hard eviction: what ``HybridLM.initial_state`` takes."""
+        return self.window_len if self.eviction == "sliding" else None
 
 
 class Window(NamedTuple):

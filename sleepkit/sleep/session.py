@@ -14,7 +14,7 @@ from sleepkit.errors import CheckpointError, require
 from sleepkit.files import whole_folder
 from sleepkit.model import HybridLM, ModelState, WindowCache
 from sleepkit.model.hybrid import TOKEN_TYPES
-from sleepkit.model.state import AttentionCache
+from sleepkit.model.state import AttentionCache, Sight
 from sleepkit.sleep.schedule import SleepConfig
 
 SESSION_FORMAT = "sleepkit-session"
@@ -40,7 +40,9 @@ class Session:
     """A model that reads a stream, sleeps at window edges and answers in one pass.
 
     Reading any split of a sequence and sleeping at the window edges gives the same state and the same answers as
-    ``rollout``. What it holds never grows with what was read: the fast weights and at most one window.
+    ``rollout``. What it holds never grows with what was read: the fast weights, at most one window and, under sliding eviction,
+    keys and values of at most L - 1 tokens before it. Those stay whole while the window is open, because passes 2..N need them
+    again: a query of the window at p sees the keys in (p - L, p], in the passes asleep as well as awake.
     """
 
     def __init__(self, model: HybridLM, sleep: SleepConfig, *, batch_size: int = 1) -> None:
@@ -50,24 +52,27 @@ class Session:
             InvalidInputError: if the batch size is not a positive integer.
         """
         self.model, self.sleep_config, self.batch_size = model, sleep, batch_size
-        self._state = model.initial_state(batch_size)
+        self._state = model.initial_state(batch_size, sliding_len=sleep.sliding_len)
         self._awake = self._open_window()
         self.n_read = 0
         self.n_sleeps = 0
 
     @property
     def state(self) -> ModelState:
-        """The fast weights now: after the last token read, or after the last sleep."""
+        """The fast weights now: after the last token read, or after the last sleep.
+
+        Its sight, under sliding eviction, is that of the last sleep: keys of the open window are carried only from the next one.
+        """
         return self._state
 
     @property
     def cache_len(self) -> int:
-        """Tokens in the KV cache: those of the open window, fewer than ``window_len``."""
-        return self._awake.length
+        """Tokens in the KV cache: those of the open window, fewer than ``window_len``, and up to L - 1 carried before it."""
+        return self._awake.length + (0 if self._state.sight is None else self._state.sight.n_carried)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes held: fast weights, KV cache and the residual stream of the open window."""
+        """Bytes held: fast weights, KV cache, carried tokens included, and the residual stream of the open window."""
         window = self._awake.cache.n_bytes + sum(piece.nbytes for piece in (*self._awake.looped, *self._awake.entered))
         return self._state.n_bytes + window
 
@@ -84,10 +89,10 @@ class Session:
         self._check(tokens_BT)
         logits = []
         while tokens_BT.shape[1] > 0:
-            room = self.sleep_config.window_len - self.cache_len
+            room = self.sleep_config.window_len - self._awake.length
             piece, tokens_BT = tokens_BT[:, :room], tokens_BT[:, room:]
             logits.append(self._read_piece(piece))
-            if self.cache_len == self.sleep_config.window_len:
+            if self._awake.length == self.sleep_config.window_len:
                 self.sleep()
         if logits:
             return torch.cat(logits, dim=1)
@@ -95,7 +100,10 @@ class Session:
 
     @torch.no_grad()
     def sleep(self, n_passes: int | None = None) -> None:
-        """Make passes 2..N over the open window, then clear the KV cache; an empty window changes nothing.
+        """Make passes 2..N over the open window, then evict; an empty window changes nothing.
+
+        Hard eviction clears the KV cache. Sliding eviction leaves the newest L - 1 tokens in it, with the keys and values of
+        each layer's last run: pass 1 in a prelude, pass N in the looped span, the coda's run on the final features.
 
         Args:
             n_passes: N for this window alone, reading included; the session's own if None. 1 only evicts.
@@ -107,10 +115,9 @@ class Session:
             n_passes = self.sleep_config.n_passes
         whole = isinstance(n_passes, int) and not isinstance(n_passes, bool) and n_passes >= 1
         require(whole, "n_passes", "must be an integer >= 1", n_passes)
-        if self.cache_len == 0:
+        if self._awake.length == 0:
             return
-        if n_passes > 1:
-            self._state = self._consolidate(n_passes)
+        self._state = self._consolidate(n_passes)
         self._awake = self._open_window()
         self.n_sleeps += 1
 
@@ -139,7 +146,7 @@ class Session:
             "model": self.model.config.digest(),
             "sleep": self.sleep_config.to_dict(),
             "batch_size": self.batch_size,
-            "length": self.cache_len,
+            "length": self._awake.length,
             "n_read": self.n_read,
             "n_sleeps": self.n_sleeps,
         }
@@ -200,9 +207,14 @@ class Session:
         return model.head(hidden)
 
     def _consolidate(self, n_passes: int) -> ModelState:
-        """Passes 2..N over the stored window; then, if there is a coda, its one real pass on the final features."""
-        stop = self.model.config.loop_span[1]
-        state = self._state.layers_from(self._awake.coda_start, stop)
+        """Passes 2..N over the stored window; then, if there is a coda, its one real pass on the final features; eviction."""
+        stop, state = self.model.config.loop_span[1], self._state
+        if state.sight is not None:
+            read = [layer if isinstance(layer, AttentionCache) else None for layer in self._awake.cache.layers]
+            state = state._replace(sight=state.sight.with_own(0, read))
+        if n_passes == 1:
+            return self.model.evict(state, self._awake.length)
+        state = state.layers_from(self._awake.coda_start, stop)
         looped, entered = (torch.cat(pieces, dim=1) if pieces else None for pieces in (self._awake.looped, self._awake.entered))
         assert looped is not None
         return self.model.consolidate(looped, state, n_passes, first_pass=2, entered_BTE=entered)
@@ -225,10 +237,13 @@ class Session:
     def _tensors(self) -> dict[str, Tensor]:
         named: dict[str, Tensor] = {}
         for name, state in (("state", self._state), ("start", self._awake.coda_start)):
-            for part, layers in (("", state.fast_weights), (".tail", state.conv_tails)):
-                named.update({f"{name}{part}.{i}": layer for i, layer in enumerate(layers) if layer is not None})
-        for number, layer in enumerate(self._awake.cache.layers):
-            named.update({f"cache.{number}.{field}": tensor for field, tensor in layer._asdict().items()})
+            for part, weights in (("", state.fast_weights), (".tail", state.conv_tails)):
+                named.update({f"{name}{part}.{i}": layer for i, layer in enumerate(weights) if layer is not None})
+        carried = () if self._state.sight is None else self._state.sight.carried
+        for kind, layers in (("cache", self._awake.cache.layers), ("carried", carried)):
+            for number, layer in enumerate(layers):
+                if layer is not None:
+                    named.update({f"{kind}.{number}.{field}": tensor for field, tensor in layer._asdict().items()})
         if self._awake.looped:
             named["looped"] = torch.cat(self._awake.looped, dim=1)
         if self._awake.entered:
@@ -237,32 +252,51 @@ class Session:
 
     def _restore(self, tensors: dict[str, Tensor], description: dict[str, int], folder: Path) -> None:
         try:
-            state, begin = self._stored_state(tensors, "state"), self._stored_state(tensors, "start")
+            n_read, n_sleeps, length = (int(description[name]) for name in ("n_read", "n_sleeps", "length"))
+            if n_read < length:
+                raise ValueError(f"n_read {n_read} is less than the {length} tokens of the window")
+            sight = self._stored_sight(tensors, n_read - length)
+            state, begin = (self._stored_state(tensors, name, sight) for name in ("state", "start"))
             fresh = self._awake.cache.layers
             layers = tuple(type(c)(**{f: tensors[f"cache.{i}.{f}"] for f in c._fields}) for i, c in enumerate(fresh))
             looped = (tensors["looped"],) if "looped" in tensors else ()
-            length = int(description["length"])
             entered = (tensors["entered"],) if looped and self.model.config.input_injection else ()
             held = [piece.shape[1] for piece in (*looped, *entered)] or [0]
             held += [layer.keys.shape[2] for layer in layers if isinstance(layer, AttentionCache)]
             if set(held) != {length}:
                 raise ValueError(f"length {length} does not match the stored window")
-            self.n_read, self.n_sleeps = int(description["n_read"]), int(description["n_sleeps"])
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"path: must be a whole sleepkit session ({error}), got {str(folder)!r}") from None
-        self._state = state
+        self._state, self.n_read, self.n_sleeps = state, n_read, n_sleeps
         self._awake = _Awake(WindowCache(layers, length), looped, begin, length, entered)
 
-    def _stored_state(self, tensors: dict[str, Tensor], name: str) -> ModelState:
+    def _stored_state(self, tensors: dict[str, Tensor], name: str, sight: Sight | None) -> ModelState:
         fresh = self._state
         fast_weights = tuple(self._like(tensors, f"{name}.{i}", layer) for i, layer in enumerate(fresh.fast_weights))
         tails = tuple(self._like(tensors, f"{name}.tail.{i}", layer) for i, layer in enumerate(fresh.conv_tails))
-        return fresh._replace(fast_weights=fast_weights, conv_tails=tails)
+        return ModelState(fast_weights, sight, tails)
+
+    def _stored_sight(self, tensors: dict[str, Tensor], n_before: int) -> Sight | None:
+        """Return what is carried of the ``n_before`` tokens read before the open window."""
+        fresh = self._state.sight
+        if fresh is None:
+            return None
+        n_carried = min(fresh.sliding_len - 1, n_before)
+
+        def stored(number: int, layer: AttentionCache) -> AttentionCache:
+            batch, heads, _, channels = layer.keys.shape
+            names = (f"carried.{number}.{field}" for field in layer._fields)
+            return AttentionCache(*(self._shaped(tensors, name, (batch, heads, n_carried, channels)) for name in names))
+
+        carried = (None if layer is None else stored(number, layer) for number, layer in enumerate(fresh.carried))
+        return fresh._replace(carried=tuple(carried))
+
+    @classmethod
+    def _like(cls, tensors: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:
+        return None if like is None else cls._shaped(tensors, name, tuple(like.shape))
 
     @staticmethod
-    def _like(tensors: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:
-        if like is None:
-            return None
-        if tensors[name].shape != like.shape:
+    def _shaped(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+        if tensors[name].shape != shape:
             raise ValueError(f"{name} has shape {list(tensors[name].shape)}")
         return tensors[name]

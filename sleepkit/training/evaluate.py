@@ -9,7 +9,7 @@ import xarray as xr
 from sleepkit.errors import require
 from sleepkit.model import HybridLM
 from sleepkit.results import as_attrs, check, provenance
-from sleepkit.sleep import SleepConfig, correct_answers, rollout, schedule
+from sleepkit.sleep import Eviction, SleepConfig, correct_answers, rollout, schedule
 from sleepkit.tasks import Split, Task
 
 _Z_95 = 1.959963984540054
@@ -31,6 +31,7 @@ def evaluate(
     n_passes: int | Sequence[int] = (1, 2, 4),
     n_examples: int = 1000,
     window_len: int | None = None,
+    eviction: Eviction = "hard",
     split: Split = "test",
     batch_size: int = 256,
     progress: bool = False,
@@ -44,6 +45,7 @@ def evaluate(
         n_passes: the N to try, one or several; N = 1 is the vanilla hybrid.
         n_examples: examples for each N (the same ones).
         window_len: L; the task's own if None.
+        eviction: what leaves the KV cache after sleep, "hard" or "sliding".
         split: "validation" or "test" ("train" is allowed, to see a gap).
         batch_size: examples at a time.
         progress: show a progress bar.
@@ -55,7 +57,7 @@ def evaluate(
         n_passes. An answer counts if all of its tokens are right. Depths never asked have n_total 0 and accuracy NaN.
 
     Raises:
-        InvalidInputError: if an N is not a positive integer, or n_examples is below 1.
+        InvalidInputError: if an N is not a positive integer, n_examples is below 1, or there is no such eviction.
     """
     from tqdm.auto import tqdm
 
@@ -69,7 +71,7 @@ def evaluate(
             value,
         )
     length = task.window_len if window_len is None else window_len
-    sleeps = [SleepConfig(n_passes=count, window_len=length) for count in wanted]
+    sleeps = [SleepConfig(n_passes=count, window_len=length, eviction=eviction) for count in wanted]
     schedule(task.batch(split, 0, 1), length)  # refuses a window that cannot hold the label block, before anything is shown
     floor = task.floor(split)
     depths = floor.depth
@@ -116,6 +118,7 @@ def evaluate(
                 "task_version": task.version,
                 "task_options": task.config.to_dict(),
                 "window_len": length,
+                "eviction": eviction,
                 "split": split,
                 "floor_source": floor.source,
                 **provenance(),

@@ -207,7 +207,9 @@ class Trainer:
     def _rollout(self, batch: Batch, windows: list[Window], n_passes: int) -> tuple[RolloutResult, Tensor]:
         settings, state = self.settings, None
         if settings.compile:  # the first window starts from fast weights like those of all others, and needs no code of its own
-            state = self.model.initial_state(batch.size).map(lambda layer: layer.requires_grad_())
+            state = self.model.initial_state(batch.size, sliding_len=settings.sleep.sliding_len).map(
+                lambda layer: layer.requires_grad_()
+            )
         # No cache of rounded weights: N passes over every window share them, and would add up their gradients in bfloat16.
         kind = torch.device(settings.device).type
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=settings.autocast, cache_enabled=False):

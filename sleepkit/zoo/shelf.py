@@ -98,6 +98,7 @@ def publish(
         n_passes=list(n_passes),
         n_examples=n_examples,
         window_len=run.settings.sleep.window_len,
+        eviction=run.settings.sleep.eviction,
         progress=progress,
     )
     run.model.save(target)

@@ -151,3 +151,27 @@ def test_impossible_requests_are_refused_by_name(task: Rule110, name: str, optio
 def test_more_than_one_example_is_refused(task: Rule110) -> None:
     with pytest.raises(InvalidInputError, match="batch: must hold one example, got 2"):
         trace_batch(trace_model(), task, task.batch("test", 0, 2), SleepConfig(window_len=7))
+
+
+@pytest.mark.parametrize("eviction", ["hard", "sliding"])
+def test_what_a_query_gives_to_earlier_windows_and_to_its_own_adds_up_to_one(task: Rule110, eviction: Any) -> None:
+    attention = group(trace(trace_model(), task, n_passes=2, eviction=eviction), "attention")
+    own, carried = attention.weights.sum("position"), attention.carried
+    happened = ~carried.isnull()
+    assert happened.sum() == 2 * 2 * (7 + 7) * 2 + 2 * 2 * 2
+    np.testing.assert_allclose((own + carried).where(happened, 1.0), 1.0, atol=1e-6)
+    assert (carried.isel(window=0) == 0).all()
+    later = carried.isel(window=slice(1, None))
+    assert (later > 0).any() if eviction == "sliding" else (later.fillna(0) == 0).all()
+    assert (carried.isel(window=1, query=6) == 0).all()  # the last of L queries sees L keys of its own window
+
+
+def test_a_trace_of_sliding_eviction_shows_the_rollout(task: Rule110) -> None:
+    model = trace_model()
+    state = group(trace(model, task, n_passes=3, index=INDEX, eviction="sliding"), "fast_weights").state
+    with torch.no_grad():
+        sleep = SleepConfig(n_passes=3, window_len=7, eviction="sliding")
+        expected = rollout(model, task.batch("test", INDEX, 1), sleep).state
+    for layer in layers_of_kind(model, "gdn"):
+        last = state.sel(layer=layer).isel(window=-1, sleep_pass=1)
+        np.testing.assert_allclose(last, expected.fast_weights[layer][0], atol=1e-5)

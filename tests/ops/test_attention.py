@@ -13,13 +13,14 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def attend_one_by_one(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None) -> Tensor:
+def attend_one_by_one(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None, sliding_len: int = 100) -> Tensor:
     """Loop over queries; each takes the exponentials of the keys it may see."""
     out, offset = torch.empty_like(q), k.shape[2] - q.shape[2]
     for example in range(q.shape[0]):
         for query in range(q.shape[2]):
             own = query + offset
-            seen = [key for key in range(own + 1) if key == own or valid is None or bool(valid[example, key])]
+            first = max(0, own - sliding_len + 1)
+            seen = [key for key in range(first, own + 1) if key == own or valid is None or bool(valid[example, key])]
             scores = k[example, :, seen] @ q[example, :, query, :, None] / q.shape[-1] ** 0.5
             weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
             out[example, :, query] = (weights * v[example, :, seen]).sum(dim=1)
@@ -38,6 +39,20 @@ def test_attention_with_padded_keys_equals_an_explicit_softmax(n_queries: int, n
     valid = torch.rand(2, n_keys, generator=torch.Generator().manual_seed(5)) < 0.5
     assert not valid.all()
     assert_close(ops.attention(q, k, v, valid_BS=valid), attend_one_by_one(q, k, v, valid))
+
+
+@pytest.mark.parametrize("sliding_len", [1, 2, 4, 7, 9])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("n_queries", "n_keys"), [(1, 7), (4, 7), (7, 7)])
+def test_sliding_attention_equals_an_explicit_softmax_over_the_newest_keys(
+    n_queries: int, n_keys: int, padded: bool, sliding_len: int
+) -> None:
+    q, k, v = draw(2, 3, n_queries, 4), draw(2, 3, n_keys, 4, seed=1), draw(2, 3, n_keys, 4, seed=2)
+    valid = torch.rand(2, n_keys, generator=torch.Generator().manual_seed(5)) < 0.5 if padded else None
+    expected = attend_one_by_one(q, k, v, valid, sliding_len)
+    assert_close(ops.attention(q, k, v, valid_BS=valid, sliding_len=sliding_len), expected)
+    weights = ops.attention_weights(q, k, valid_BS=valid, sliding_len=sliding_len)
+    assert_close(weights @ v, expected)
 
 
 def test_attention_weights_are_the_ones_attention_applies() -> None:

@@ -1,14 +1,12 @@
 """Streaming equals rollout, whatever the pieces; sessions are values; saved sessions go on bit for bit."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 import torch
-from torch import Tensor
 
 from sleepkit.errors import CheckpointError, InvalidInputError
 from sleepkit.model import HybridLM
@@ -17,32 +15,10 @@ from tests.support.batches import ask_at_the_end
 from tests.support.compare import assert_close, assert_same_bits
 from tests.support.doors import as_users_call_it
 from tests.support.models import LOOPS, assert_same_state, assert_states_close, random_tokens, small_model
+from tests.support.sessions import assert_same_session, read_in_pieces
 from tests.support.trap import pickle_trap
 
 SLEEP = SleepConfig(n_passes=3, window_len=5)
-
-
-def read_in_pieces(session: Session, tokens_BT: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Read the tokens in pieces of the given sizes, over and over, and join the logits."""
-    logits, number = [], 0
-    while tokens_BT.shape[1]:
-        piece, tokens_BT = tokens_BT[:, : sizes[number % len(sizes)]], tokens_BT[:, sizes[number % len(sizes)] :]
-        logits.append(session.read(piece))
-        number += 1
-    return torch.cat(logits, dim=1)
-
-
-def assert_same_session(actual: Session, expected: Session) -> None:
-    """Refuse a session that differs from the expected one now or in anything it does next."""
-    facts = ("cache_len", "n_read", "n_sleeps", "batch_size", "sleep_config", "n_bytes")
-    assert [getattr(actual, fact) for fact in facts] == [getattr(expected, fact) for fact in facts]
-    assert_same_state(actual.state, expected.state)
-    tokens = random_tokens(actual.batch_size, 7, seed=5)
-    one, other = actual.fork(), expected.fork()
-    assert_same_bits(one.read(tokens), other.read(tokens), what="logits read next")
-    one.sleep()
-    other.sleep()
-    assert_same_state(one.state, other.state)
 
 
 def session_after(n_tokens: int, *, loop: str | tuple[int, int] = "all", batch_size: int = 1, **changes: object) -> Session:

@@ -57,16 +57,27 @@ def layers_of(state: ModelState) -> list[Tensor]:
     return [layer for layer in state.fast_weights if layer is not None]
 
 
+def seen_in(state: ModelState) -> list[Tensor]:
+    """List the keys and values that the layers with attention carry over from earlier windows."""
+    return [] if state.sight is None else [tensor for layer in state.sight.carried if layer is not None for tensor in layer]
+
+
 def assert_states_close(actual: ModelState, expected: ModelState, *, tolerance: float = 1e-10) -> None:
-    """Refuse a state that differs from the expected one in any layer."""
+    """Refuse a state that differs from the expected one in any layer, or in what is seen where the expected one says so."""
     for what, one, other in _pairs(actual, expected):
         assert_close(one, other, tolerance=tolerance, what=what)
+    if expected.sight is not None:
+        for one, other in zip(seen_in(actual), seen_in(expected), strict=True):
+            assert_close(one, other, tolerance=tolerance, what="keys or values")
 
 
 def assert_same_state(actual: ModelState, expected: ModelState) -> None:
     """Refuse a state that differs from the expected one in any bit."""
     for what, one, other in _pairs(actual, expected):
         assert_same_bits(one, other, what=what)
+    assert (actual.sight is None) == (expected.sight is None)
+    for one, other in zip(seen_in(actual), seen_in(expected), strict=True):
+        assert_same_bits(one, other, what="keys or values")
 
 
 def _pairs(actual: ModelState, expected: ModelState) -> Iterator[tuple[str, Tensor, Tensor]]:

@@ -61,6 +61,17 @@ def test_counts_equal_those_of_the_rollout_itself(task: Rule110, model: HybridLM
     assert dataset.n_exact.values.tolist() == [int(right.all(dim=1).sum())]
 
 
+def test_sliding_eviction_counts_what_a_rollout_that_sees_the_newest_tokens_answers(task: Rule110, model: HybridLM) -> None:
+    dataset = evaluate(model, task, n_passes=2, n_examples=60, window_len=6, eviction="sliding")
+    batch = task.batch("test", 0, 60)
+    rights = [
+        correct_answers(batch, rollout(model, batch, SleepConfig(n_passes=2, window_len=6, eviction=kind))).sum()
+        for kind in ("sliding", "hard")
+    ]
+    assert int(dataset.n_correct.sum()) == int(rights[0]) != int(rights[1])
+    assert dataset.attrs["eviction"] == "sliding"
+
+
 def test_the_batch_size_does_not_matter(task: Rule110, model: HybridLM) -> None:
     options: dict[str, Any] = {"n_passes": [1, 2], "n_examples": 50}
     one, other = (evaluate(model, task, batch_size=size, **options) for size in (7, 256))
@@ -173,3 +184,8 @@ def test_only_the_name_counts_for_an_answer_and_the_whole_name() -> None:
     last = int((batch.answer_id[0, window.start :] == 1).nonzero().max())
     perfect[:, last] = 0.0
     assert correct_answers(batch, result).tolist() == [[True, False]] * 10
+
+
+def test_an_unknown_eviction_is_refused(task: Rule110, model: HybridLM) -> None:
+    with pytest.raises(InvalidInputError, match=r"^eviction: "):
+        evaluate(model, task, n_examples=4, eviction="soft")  # type: ignore[arg-type]

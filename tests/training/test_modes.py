@@ -24,12 +24,14 @@ from tests.support.doors import take_off_type_checks
 from tests.support.models import layers_of
 from tests.support.runs import assert_same_run, tiny_settings
 
+SLIDING = tiny_settings().sleep.replace(eviction="sliding")
 MODES: dict[str, dict[str, Any]] = {
     "pass": {"checkpointing": "pass"},
     "window": {"checkpointing": "window"},
     "truncated": {"gradient_passes": 1, "gradient_windows": 1},
     "autocast": {"autocast": True},
     "compiled": {"compile": True},
+    "sliding": {"sleep": SLIDING, "compile": True, "checkpointing": "window"},
     "everything": {"compile": True, "autocast": True, "checkpointing": "window", "gradient_passes": 2},
 }
 
@@ -77,6 +79,16 @@ def test_truncation_changes_the_gradient_and_no_loss_of_the_first_step(tmp_path:
         other = run(tmp_path / str(number), **law, **truncation)
         assert other.history.loss[0] == plain.history.loss[0]
         assert other.history.gradient_norm[0] != plain.history.gradient_norm[0]
+
+
+def test_eviction_of_the_settings_reaches_training(tmp_path: Path) -> None:
+    hard, seen = (run(tmp_path / name, steps=1, **changes) for name, changes in (("hard", {}), ("seen", {"sleep": SLIDING})))
+    with torch.no_grad():
+        batch = seen.settings.task_at(0).batch("train", 0, seen.settings.batch_size)
+        sleep = SLIDING.replace(n_passes=passes_at(seen.settings, 0))
+        expected = rollout(build_model(seen.settings), batch, sleep).loss
+    assert float(seen.history.loss[0]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(seen.history.loss[0]) != float(hard.history.loss[0])
 
 
 def test_under_autocast_only_matrix_products_are_rounded(tmp_path: Path) -> None:
