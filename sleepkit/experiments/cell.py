@@ -88,6 +88,7 @@ def measure(run: Run, *, n_passes: Sequence[int], n_examples: int, progress: boo
         n_passes=list(n_passes),
         n_examples=n_examples,
         window_len=settings.sleep.window_len,
+        eviction=settings.sleep.eviction,
         progress=progress,
     )
     renamed = {"n_correct": "validation_n_correct", "n_total": "validation_n_total", "accuracy": "training_accuracy"}

@@ -234,6 +234,14 @@ _FIGURES = {
             judge=more_passes_go_deeper,
         ),
         Figure(
+            name="fig5",
+            what="GSM in symbols from scratch under sliding eviction, N = 1, 2, 4, by operations (paper: Ouro 1.4 B, L = 512)",
+            claim="With a sliding window, too, more passes answer more questions right.",
+            paper="N = 1 to 4: 2 ops .596 to .905, 4 ops .839 to .926, 6 ops .251 to .320, 8 ops .116 to .137",
+            grid=_passes,
+            judge=more_passes_go_deeper,
+        ),
+        Figure(
             name="passes_or_layers",
             what="Rule 110, N x layers held: 2 layers with N = 4, 4 with N = 2, 8 with N = 1",
             claim="A pass asleep is worth about as much as a layer: accuracy follows the number of blocks applied, N x layers.",

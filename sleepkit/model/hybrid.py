@@ -5,7 +5,7 @@ Axes: B batch, T token, E channel, W vocabulary.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,34 +14,13 @@ from sleepkit import ops
 from sleepkit.errors import require
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
+from sleepkit.model.outputs import BlocksOutput, PassView
 from sleepkit.model.passes import FASTEST, carried, compiled, recomputed
 from sleepkit.model.sliding import evicted, reading
 from sleepkit.model.state import AttentionCache, ConvCache, ModelState, Sight, WindowCache
 from sleepkit.model.storage import load_weights, read_config, stored_dtype, write_model
 
 TOKEN_TYPES = (torch.int64, torch.int32)
-
-
-class BlocksOutput(NamedTuple):
-    """Result of ``HybridLM.blocks``: the residual stream [B, T, E] and the state after the window."""
-
-    hidden: Tensor
-    state: ModelState
-
-
-class PassView(NamedTuple):
-    """What can be seen after one pass over a window.
-
-    Attributes:
-        n_pass: which pass, counted from 1 (pass 1 is reading, later ones are asleep).
-        state: the fast weights after it.
-        attention: softmax weights [B, H, T, S] by layer number, S the T tokens of the window, after those that are still seen
-            of earlier ones (sliding eviction).
-    """
-
-    n_pass: int
-    state: ModelState
-    attention: dict[int, Tensor]
 
 
 class HybridLM(nn.Module):

@@ -269,6 +269,7 @@ class Trainer:
             n_passes=settings.sleep.n_passes,
             n_examples=settings.validation_examples,
             window_len=settings.sleep.window_len,
+            eviction=settings.sleep.eviction,
             split="validation",
         ).isel(n_passes=0)
         known = {name: counted[name].values.tolist() for name in ("depth", "n_correct", "n_total", "floor", "chance")}

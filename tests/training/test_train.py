@@ -126,6 +126,14 @@ def test_validation_while_training_counts_what_evaluate_counts(tmp_path: Path) -
     assert run.history.n_total.values[-1].tolist() == counted.n_total.values[0].tolist()
 
 
+def test_validation_evicts_as_training_does(tmp_path: Path) -> None:
+    settings = tiny_settings(validate_every=12, validation_examples=64).with_overrides("sleep.eviction=sliding")
+    run = train(settings, folder=tmp_path / "run", progress=False)
+    shared = {"n_passes": 2, "n_examples": 64, "split": "validation", "window_len": 7}
+    counted = evaluate(run.model, settings.task.create(), eviction="sliding", **shared)
+    assert run.history.n_correct.values[-1].tolist() == counted.n_correct.values[0].tolist()
+
+
 def test_validation_changes_no_bit_of_a_run_and_survives_an_interruption(straight: Run, tmp_path: Path) -> None:
     settings, stopped = tiny_settings(validate_every=5, validation_examples=24), [False]
     whole = train(settings, folder=tmp_path / "whole", progress=False)
