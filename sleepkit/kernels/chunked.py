@@ -22,6 +22,7 @@ Backward, given dO and dS' (X is the gradient of beta E, M collects what reaches
 Axes: B batch, T token, H head, K key channel, V value channel, C tokens of one chunk, N = B H sequences and heads together.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,11 +44,17 @@ def gated_delta_rule(
     chunk_len: int = CHUNK_LEN,
 ) -> tuple[Tensor, Tensor]:
     """Read T tokens chunk by chunk, in the dtype of the state; any T, the last chunk may be short."""
-    inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH)
+    return in_chunks(_Chunk, (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH), state_BHKV, scale, chunk_len)
+
+
+def in_chunks(
+    chunk: type[torch.autograd.Function], inputs: Sequence[Tensor], state_BHKV: Tensor, scale: float, chunk_len: int
+) -> tuple[Tensor, Tensor]:
+    """Apply the rule of one chunk to T tokens, chunk by chunk; inputs [B, T, ...]."""
     outputs, state = [], state_BHKV
-    for start in range(0, q_BTHK.shape[1], chunk_len):
+    for start in range(0, inputs[0].shape[1], chunk_len):
         piece = (tensor[:, start : start + chunk_len] for tensor in inputs)
-        out, state = _Chunk.apply(*piece, state, scale)  # type: ignore[no-untyped-call]
+        out, state = chunk.apply(*piece, state, scale)  # type: ignore[no-untyped-call]
         outputs.append(out)
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), state
 

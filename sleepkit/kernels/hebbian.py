@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sleepkit.kernels.chunked import CHUNK_LEN, by_head, by_token, decays
+from sleepkit.kernels.chunked import CHUNK_LEN, by_head, by_token, decays, in_chunks
 
 
 def gated_hebbian(
@@ -40,13 +40,7 @@ def gated_hebbian(
     chunk_len: int = CHUNK_LEN,
 ) -> tuple[Tensor, Tensor]:
     """Read T tokens chunk by chunk, in the dtype of the state; any T, the last chunk may be short."""
-    inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH)
-    outputs, state = [], state_BHKV
-    for start in range(0, q_BTHK.shape[1], chunk_len):
-        piece = (tensor[:, start : start + chunk_len] for tensor in inputs)
-        out, state = _Chunk.apply(*piece, state, scale)  # type: ignore[no-untyped-call]
-        outputs.append(out)
-    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), state
+    return in_chunks(_Chunk, (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH), state_BHKV, scale, chunk_len)
 
 
 class _Chunk(torch.autograd.Function):

@@ -168,13 +168,16 @@ def check_batch_request(split: str, index: int, size: int) -> None:
 
 
 def cut_from_blocks(block: Callable[[int], Batch], block_len: int, start: int, stop: int) -> Batch:
-    """Cut examples ``start`` to ``stop`` from blocks that are drawn whole, by number, and widen every tensor to int64."""
+    """Cut examples ``start`` to ``stop`` from blocks that are drawn whole, by number, and copy every tensor to int64.
+
+    Copied, because blocks are kept for the next batch: whoever changes a batch must not change them.
+    """
     numbers = range(start // block_len, (stop - 1) // block_len + 1)
     cuts = [(max(start - number * block_len, 0), min(stop - number * block_len, block_len)) for number in numbers]
     parts = [block(number).rows(*cut) for number, cut in zip(numbers, cuts, strict=True)]
 
     def joined(tensors: list[Tensor]) -> Tensor:
-        return tensors[0].long() if len(tensors) == 1 else torch.cat(tensors).long()
+        return torch.cat(tensors).long()  # cat copies a single one too
 
     return Batch(
         tokens=joined([part.tokens for part in parts]),

@@ -27,7 +27,18 @@ from torch import Tensor
 
 from sleepkit.errors import require
 from sleepkit.seeds import stream, weighted_choice
-from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, check_batch_request
+from sleepkit.tasks.base import (
+    ANSWER,
+    CONTEXT,
+    NOTHING_ASKED,
+    PAD,
+    QUERY,
+    Batch,
+    Floor,
+    Split,
+    check_batch_request,
+    cut_from_blocks,
+)
 from sleepkit.tasks.gsm_audit import recheck
 from sleepkit.tasks.gsm_config import GsmConfig
 from sleepkit.tasks.gsm_floor import gsm_floor
@@ -80,21 +91,7 @@ class Gsm:
             InvalidInputError: for an unknown split, a negative index or an empty size.
         """
         check_batch_request(split, index, size)
-        start, stop = index * size, (index + 1) * size
-        blocks = [_block(self.config, split, number) for number in range(start // _BLOCK, (stop - 1) // _BLOCK + 1)]
-        offset = start // _BLOCK * _BLOCK
-        tokens, targets, *columns = (
-            torch.from_numpy(np.concatenate(parts)[start - offset : stop - offset].astype(np.int64))
-            for parts in zip(*blocks, strict=True)
-        )
-        config = self.config
-        segment = torch.full_like(tokens, CONTEXT)
-        segment[tokens == _PAD_TOKEN] = PAD
-        segment[:, config.context_len :] = QUERY
-        segment[:, config.mark_at + 1 :] = ANSWER
-        answer_id = torch.where(targets == NOTHING_ASKED, -1, 0)
-        names = ("depth", "chain", "n_needed", "n_facts")
-        return Batch(tokens, targets, segment, answer_id, dict(zip(names, columns, strict=True)))
+        return cut_from_blocks(functools.partial(_block, self.config, split), _BLOCK, index * size, (index + 1) * size)
 
     def solve(self, tokens: Tensor) -> Tensor:
         """Answer from the printed words alone: [B, T] -> token ids [B, 1], or [B, 1, digits] for values in digits.
@@ -163,17 +160,22 @@ class Gsm:
 
 
 @functools.lru_cache(maxsize=8)
-def _block(config: GsmConfig, split: Split, number: int) -> tuple[np.ndarray, ...]:
-    """Draw one block of examples in narrow integers: tokens and targets [_BLOCK, T], then the coordinates [_BLOCK, 1]."""
+def _block(config: GsmConfig, split: Split, number: int) -> Batch:
+    """Draw one block of examples, in narrow integers."""
     if split == "train":
         raw = stream(config.seed, Gsm.name, Gsm.version, split, "ops", number).random_raw(_BLOCK)
         counts = weighted_choice(raw, config.ops_law)
     else:
         counts = np.asarray(config.grid)[(number * _BLOCK + np.arange(_BLOCK)) % len(config.grid)]
     draw, take = drawer(config), words_of(stream(config.seed, Gsm.name, Gsm.version, split, "problems", number))
-    tokens, targets, shape = _written(config, (draw.problem(n_ops, take) for n_ops in counts.tolist()))
-    columns = np.concatenate([counts[:, None], shape], axis=1).astype(np.int16)
-    return tokens, targets, *np.split(columns, columns.shape[1], axis=1)
+    tokens, targets, shape = map(torch.from_numpy, _written(config, (draw.problem(n_ops, take) for n_ops in counts.tolist())))
+    segment = torch.full_like(tokens, CONTEXT)
+    segment[tokens == _PAD_TOKEN] = PAD
+    segment[:, config.context_len :] = QUERY
+    segment[:, config.mark_at + 1 :] = ANSWER
+    answer_id = torch.where(targets == NOTHING_ASKED, -1, 0)
+    columns = (torch.from_numpy(counts)[:, None], *torch.split(shape, 1, dim=1))
+    return Batch(tokens, targets, segment, answer_id, dict(zip(("depth", "chain", "n_needed", "n_facts"), columns, strict=True)))
 
 
 def _written(config: GsmConfig, problems: Iterable[Problem]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

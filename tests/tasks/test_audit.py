@@ -124,3 +124,16 @@ def test_true_answers_hold_whole_names_and_end_with_minus_100() -> None:
 def test_an_impossible_number_of_examples_is_refused(n_examples: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^n_examples: must be an integer >= 1"):
         audit(tasks.create("rule110"), n_examples=n_examples)
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_whoever_changes_a_batch_changes_no_other(name: str) -> None:
+    task = tasks.create(name)
+    first = task.batch("test", 0, 4)
+    kept = first.map(torch.clone)
+    for tensor in (first.tokens, first.targets, first.coords["depth"]):
+        tensor.fill_(99)
+    again = task.batch("test", 0, 4)
+    assert torch.equal(again.tokens, kept.tokens)
+    assert torch.equal(again.targets, kept.targets)
+    assert torch.equal(again.coords["depth"], kept.coords["depth"])
