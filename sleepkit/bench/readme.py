@@ -19,6 +19,7 @@ from sleepkit.notation import markdown_table
 
 ROOT = Path(__file__).resolve().parents[2]
 _RULE110, _DEPO = "rule110-explorer", "depo-explorer"
+_FIXED = (1, 2, 4)
 
 
 def regenerate(text: str) -> str:
@@ -55,6 +56,19 @@ def _finding(name: str) -> str:
     return zoo.load_card(name).finding(1, 4)
 
 
+def fixed_n_table() -> str:
+    """Return the mean accuracy over depths of the models that were trained with one N, by the N they are run with."""
+    cards = {n: zoo.load_card(f"rule110-n{n}") for n in _FIXED}
+    tried = cards[_FIXED[0]].accuracy.n_passes.values.tolist()
+    lines = ["| trained with | " + " | ".join(f"run with N = {n}" for n in tried) + " |", "|---" * (len(tried) + 1) + "|"]
+    for n, card in cards.items():
+        counts = card.accuracy[["n_correct", "n_total"]].sum("depth")
+        shares = 100 * counts.n_correct / counts.n_total
+        lines.append(f"| N = {n} | " + " | ".join(f"{share:.1f}" for share in shares.values) + " |")
+    floor = 100 * float(cards[_FIXED[0]].accuracy.floor.mean())
+    return "\n".join([*lines, f"| floor | {floor:.1f}" + " |" * len(tried)])
+
+
 def performance(folder: Path = ROOT / "benchmarks") -> str:
     """Return the table of measured figures from the JSON files of a folder; a suite without a file is "not measured"."""
     rows = ["| what | measured | where |", "|---|---|---|"]
@@ -75,6 +89,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "finding": partial(_finding, _RULE110),
     "depo-table": partial(_zoo_table, _DEPO),
     "depo-finding": partial(_finding, _DEPO),
+    "fixed-n": fixed_n_table,
     "performance": performance,
     "reproduction": reproduction.table,
 }

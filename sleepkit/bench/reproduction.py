@@ -10,7 +10,7 @@ from sleepkit.experiments import figures
 from sleepkit.experiments.verdicts import Outcome, Verdict
 
 _SIZES = ("paper", "cpu")
-_WORDS: dict[Outcome, str] = {"reproduced": "**reproduced**", "partly": "partly", "not": "**not reproduced**"}
+_WORDS: dict[Outcome, str] = {"reproduced": "reproduced", "partly": "partly reproduced", "not": "not reproduced"}
 _FIG6 = ("time by window length and N", "in turn costs next to nothing once L fills the GPU; throughput falls roughly as 1/N")
 
 
@@ -37,7 +37,8 @@ def table() -> str:
 
 
 def _row(title: str, what: str, paper: str, size: str, where: str, verdict: Verdict | None) -> str:
-    ours, word = ("-", "not run") if verdict is None else (verdict.numbers, _WORDS[verdict.outcome])
+    ours, word = ("-", "not run") if verdict is None else (verdict.numbers, f"**{_WORDS[verdict.outcome]}**")
+    word += " in small" if verdict is not None and size != "paper" else ""
     return f"| {title} | {what} | {paper} | {size} | {where} | {ours} | {word} |"
 
 
