@@ -33,6 +33,7 @@ def run_on_cluster(cells: Sequence[Cell], root: Path, *, address: str) -> Genera
         client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         refuse("scheduler", f"must be the address of a running scheduler ({type(error).__name__})", address)
+    root.mkdir(parents=True, exist_ok=True)
     with client:
         try:
             client.wait_for_workers(1, timeout=_CONNECT_S)
@@ -43,7 +44,7 @@ def run_on_cluster(cells: Sequence[Cell], root: Path, *, address: str) -> Genera
             for n, cell in enumerate(cells)
         }
         try:
-            for future in distributed.as_completed(futures):
+            for future in distributed.as_completed(futures, loop=client.loop):
                 number = futures[future]
                 yield number, _outcome(future, cells[number].place(root))
         except BaseException:

@@ -83,7 +83,8 @@ class Sweep(Settings):
             InvalidInputError: if two settings would give one dimension, or the N a run is trained with is to be swept while each
                 run is evaluated at several.
         """
-        paths = {name: self._path(name) for name in self.grid}
+        found = {name: self._path(name) for name in self.grid}
+        paths = {name: path for name, path in found.items() if path is not None}
         trained_n = [name for name, path in paths.items() if path == "sleep.n_passes"]
         require(not (trained_n and self.n_passes), "n_passes", "must be empty where the grid sweeps N", self.n_passes)
         plain = {name for name, values in self.grid.items() if all(isinstance(value, int) for value in values)}
@@ -93,8 +94,8 @@ class Sweep(Settings):
             require(name not in last[:number] and name != "n_passes", "grid", "must give dimensions of distinct names", name)
         return kept
 
-    def _path(self, name: str) -> str:
-        """The setting behind a name: itself, or what an option of the preset changes."""
+    def _path(self, name: str) -> str | None:
+        """The setting behind a name: itself, or what an option of the preset changes; None if nothing shows which."""
         if not self._is_option(name):
             return name
         first = self.points()[0]
@@ -102,8 +103,7 @@ class Sweep(Settings):
         made = [self._settings({**first, name: value}).to_dict() for value in values]
         changed = [path for other in made[1:] for path in _differences(made[0], other) if path != "name"]
         named = [path for path in (*changed, *_leaves(made[0])) if path.rpartition(".")[2] == name]
-        require(bool(named or changed), f"grid {name}", "must change a setting", values)
-        return min(named or changed, key=lambda path: path.count("."))
+        return min(named or changed, key=lambda path: path.count("."), default=None)
 
     def _is_option(self, name: str) -> bool:
         return name in presets.options_of(self.target)
@@ -173,5 +173,8 @@ def _differences(one: Any, other: Any, path: str = "") -> list[str]:
     return [] if one == other else [path]
 
 
-def _leaves(tree: Any) -> list[str]:
-    return _differences(tree, {}, "") if isinstance(tree, dict) else []
+def _leaves(tree: Any, path: str = "") -> list[str]:
+    """Dotted names of all values in nested mappings."""
+    if not isinstance(tree, dict):
+        return [path]
+    return [found for name, value in tree.items() for found in _leaves(value, f"{path}.{name}".lstrip("."))]

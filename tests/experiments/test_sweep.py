@@ -81,7 +81,10 @@ def test_the_last_name_changes_fastest() -> None:
 
 def test_an_option_of_a_preset_stands_for_the_setting_it_changes() -> None:
     assert Sweep(target="fig2a", grid={"n_passes": (1, 2), "seed": (0, 1), "rollout_depth": (1, 2)}).axes() == {"seed": "seed"}
-    assert sweep(grid={"steps": (4, 8), "model.width": (8, 16)}).axes() == {"steps": "steps", "model.width": "model.width"}
+    axes = Sweep(target="rule110-explorer", grid={"steps": (4, 8), "model.width": (8, 16)}).axes()
+    assert axes == {"steps": "steps", "model.width": "model.width"}
+    with pytest.raises(InvalidInputError, match="grid: must give dimensions of distinct names, got 'width'"):
+        Sweep(target="fig2a", grid={"model.width": (8, 16), "task.options.width": (5, 6)}).axes()
 
 
 def test_cells_have_one_thread_unless_somebody_says_otherwise() -> None:
@@ -95,15 +98,13 @@ def test_cells_have_one_thread_unless_somebody_says_otherwise() -> None:
     [
         (["--grid", "n_pases=1,2"], "n_pases: is no setting and no option of preset 'rule110-explorer'; options: steps, seed"),
         (["--grid", "sleep.n_pases=1"], "'n_pases' is no setting"),
-        (["--grid", "model.n_heads=3"], "n_heads: must divide"),
+        (["--grid", "model.n_kv_heads=3"], "'n_kv_heads' is no setting"),
+        (["--grid", "model.mlp_ratio=-1"], "mlp_ratio: must be"),
         (["--grid", "seed="], "grid: must look like name=value,value, got 'seed='"),
         (["--grid", "seed=1,1"], "grid seed: must hold distinct values, one or more, got (1, 1)"),
         (["--grid", "seed=1", "--grid", "seed=2"], "grid seed: must be given once"),
         (["--grid", "steps=4,5"], "grid steps: must not be set for all cells too, got 4"),
-        (
-            ["--grid", "model.width=8,16", "--grid", "task.options.width=5,6"],
-            "grid model.width: must not be set for all cells too",
-        ),
+        (["--grid", "optimiser.warmup_steps=1", "--grid", "warmup_steps=1"], "distinct names, got 'warmup_steps'"),
         (["--n-passes=1,2"], "n_passes: must be empty where the grid sweeps N"),
         (["--workers=0"], "workers: must be 1 or more, got 0"),
         (["--retries=-1"], "retries: must be 0 or more, got -1"),
