@@ -44,7 +44,7 @@ class WindowsSettings(Settings):
     window_lens: tuple[int, ...] = (64, 128, 256)
     n_passes: tuple[int, ...] = (1, 2, 4)
     batch_size: int = 4
-    rounds: int = 9
+    rounds: int = 5
     device: str = "cpu"
     n_threads: int = 0
 

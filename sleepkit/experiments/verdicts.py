@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from sleepkit.analysis.statistics import across_seeds, paired_difference, skill
+from sleepkit.notation import depth_symbol
 from sleepkit.training import wilson_interval
 
 Outcome = Literal["reproduced", "partly", "not"]
@@ -32,16 +33,16 @@ class Verdict(NamedTuple):
 
 
 def reach(accuracy: xr.Dataset, n_passes: int) -> int:
-    """Return the depth up to which every accuracy's interval lies above both floors; 0 if the shallowest does not.
+    """Return the depth up to which accuracy is half way or more from the better of both floors to 1; 0 if nowhere.
 
     Args:
         accuracy: Dataset of kind "accuracy".
         n_passes: N.
     """
     row = accuracy.sel(n_passes=n_passes)
-    above = (row.accuracy_low > np.maximum(row.floor, row.chance)).values
-    n_above = len(above) if above.all() else int(np.argmin(above))
-    return int(row.depth[n_above - 1]) if n_above else 0
+    mastered = (skill(row.accuracy, np.maximum(row.floor, row.chance)) >= 0.5).values
+    n_mastered = len(mastered) if mastered.all() else int(np.argmin(mastered))
+    return int(row.depth[n_mastered - 1]) if n_mastered else 0
 
 
 def deeper_is_harder(figure: xr.Dataset) -> Verdict:
@@ -76,13 +77,16 @@ def more_passes_go_deeper(figure: xr.Dataset) -> Verdict:
     whole = paired_difference(figure, counts[0], counts[-1])
     outcome: Outcome = "reproduced" if all(low > 0 for _, low, _ in steps) else "partly" if whole[1] > 0 else "not"
     means = ", ".join(f"N = {n}: {_percent(accuracy.accuracy.sel(n_passes=n).mean())}" for n in counts)
-    reached = ", ".join(f"{reach(accuracy, n) or 'no depth'} with N = {n}" for n in counts)
+    letter = depth_symbol(figure.attrs["task"]).paper
+    reached = ", ".join(
+        f"{letter} = {reach(accuracy, n)} with N = {n}" if reach(accuracy, n) else f"nowhere with N = {n}" for n in counts
+    )
     gain, low, high = (100 * value for value in whole)
     sentence = (
         f"Over all depths, {means} % of the answers are right; N = {counts[-1]} gains {gain:.1f} points on N = {counts[0]} "
-        f"({low:.1f} to {high:.1f}, {_interval(accuracy)}). Every depth is above the floor up to {reached}."
+        f"({low:.1f} to {high:.1f}, {_interval(accuracy)}). Half way from the floor to 100 %, or better: up to {reached}."
     )
-    return Verdict(outcome, f"{means} %; above the floor up to depth {reached}", sentence)
+    return Verdict(outcome, f"{means} %; half way from the floor or better up to {reached}", sentence)
 
 
 def a_pass_is_worth_a_layer(figure: xr.Dataset) -> Verdict:
