@@ -57,7 +57,9 @@ def steady_step_s(settings: TrainSettings) -> float:
     settings = settings.replace(log_every=settings.steps)
     model = build_model(settings)
     optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=settings.cuda_graphs)
-    trainer = Trainer(settings, Path(), model, optimiser, {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0})
+    trainer = Trainer(
+        settings, Path(), model, optimiser, {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0, "validations": []}
+    )
     began = time.perf_counter()
     with prefetched(trainer.make_batch, range(_WARMUPS + _STEPS)) as batches:
         for number, (batch, windows) in enumerate(batches):

@@ -41,7 +41,9 @@ def trainer(folder: Path, *, captured: bool) -> Trainer:
     settings = tiny_settings()
     model = build_model(settings)
     optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=captured)
-    return Trainer(settings, folder, model, optimiser, {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0})
+    return Trainer(
+        settings, folder, model, optimiser, {"step": 0, "rows": [], "elapsed_s": 0.0, "compile_s": 0.0, "validations": []}
+    )
 
 
 def test_launched_steps_are_those_of_the_loop_and_each_n_is_captured_once(tmp_path: Path) -> None:
