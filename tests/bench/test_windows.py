@@ -75,3 +75,8 @@ def test_a_damaged_result_is_named_and_never_left_out_of_the_table(tmp_path: Pat
     (tmp_path / "fig3-cpu.nc").write_bytes(b"half")
     with pytest.raises(StoreError, match=r"fig3-cpu\.nc"):
         reproduction.table()
+
+
+def test_the_committed_measurement_is_of_its_size() -> None:
+    assert bool((windows.load_or_measure("cpu").seconds > 0).all())
+    assert figures.results_path("fig6", "cpu").exists()

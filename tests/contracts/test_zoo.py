@@ -34,8 +34,9 @@ def test_at_two_depths_where_one_pass_is_near_the_floor_sleep_gains_35_points(ru
     assert int((near_floor & (gain >= 0.35)).sum()) >= 2
 
 
-def test_at_some_depth_four_passes_gain_15_points_over_two(card: zoo.Card) -> None:
-    accuracy = card.accuracy.accuracy
+@pytest.mark.parametrize("name", ["rule110-explorer", "depo-explorer"])
+def test_where_n_was_drawn_four_passes_gain_15_points_over_two_at_some_depth(name: str) -> None:
+    accuracy = zoo.load_card(name).accuracy.accuracy
     assert float((accuracy.sel(n_passes=4) - accuracy.sel(n_passes=2)).max()) >= 0.15
 
 

@@ -14,7 +14,7 @@ from sleepkit.experiments.verdicts import a_pass_is_worth_a_layer, deeper_is_har
 from tests.support.figures import figure_of
 
 SIZES = get_args(presets.Size)
-COMMITTED = sorted(path.stem for path in figures.RESULTS.glob("*.nc"))
+COMMITTED = sorted(path.stem for path in figures.RESULTS.glob("*.nc") if not path.stem.startswith("fig6-"))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -98,7 +98,7 @@ def test_cells_have_one_thread_unless_somebody_says_otherwise() -> None:
     [
         (["--grid", "n_pases=1,2"], "n_pases: is no setting and no option of preset 'rule110-explorer'; options: steps, seed"),
         (["--grid", "sleep.n_pases=1"], "'n_pases' is no setting"),
-        (["--grid", "model.n_kv_heads=3"], "'n_kv_heads' is no setting"),
+        (["--grid", "model.n_ears=3"], "'n_ears' is no setting"),
         (["--grid", "model.mlp_ratio=-1"], "mlp_ratio: must be"),
         (["--grid", "seed="], "grid: must look like name=value,value, got 'seed='"),
         (["--grid", "seed=1,1"], "grid seed: must hold distinct values, one or more, got (1, 1)"),
