@@ -1,4 +1,4 @@
-"""Whether a figure of the paper came out: rules that were written down before the runs, applied to the counts."""
+"""Whether a figure of the paper came out: rules written before there was anything to compare, applied to the counts."""
 
 import itertools
 from typing import Literal, NamedTuple
