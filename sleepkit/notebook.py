@@ -5,23 +5,21 @@ Everything heavy is imported where it is used, so that importing this module cos
 """
 
 import ast
-import asyncio
-import contextvars
 import copy
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepkit.errors import InvalidInputError, NotebookError, refuse, require
 from sleepkit.files import whole_file
+from sleepkit.jupyter import in_own_event_loop, kernel_manager
 from sleepkit.settings import coerce
 
 if TYPE_CHECKING:
-    from jupyter_client.manager import AsyncKernelManager
     from nbformat import NotebookNode
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
@@ -313,13 +311,13 @@ def _execute(
         place = str(draft).replace("{", "{{").replace("}", "}}")
         reason = None
         try:
-            _in_own_event_loop(
+            in_own_event_loop(
                 execute_notebook,
                 input_path=place,
                 output_path=place,
                 kernel_name="python3",
                 language="python",
-                kernel_manager_class=_kernel_manager(environment),
+                kernel_manager_class=kernel_manager(environment, FOLDER),
                 execution_timeout=timeout_s,
                 progress_bar=progress,
             )
@@ -337,22 +335,6 @@ def _execute(
     return notebook, None if reason is None else f"{source.name}, {_last_started(notebook)}: {reason}"
 
 
-def _in_own_event_loop(work: Callable[..., Any], **arguments: Any) -> None:
-    """Close the event loop that jupyter_core opens for each thread and leaves open; one that runs already is not ours."""
-    from jupyter_core.utils import ensure_event_loop
-
-    def run() -> None:
-        try:
-            work(**arguments)
-        finally:
-            loop = ensure_event_loop()
-            if not loop.is_running():
-                loop.close()
-                asyncio.set_event_loop(None)
-
-    contextvars.Context().run(run)
-
-
 def _with_parameters(source: Path, values: dict[str, Any]) -> "NotebookNode":
     """The notebook with the values in a cell of their own, and without such a cell of an earlier run."""
     from papermill.iorw import load_notebook_node
@@ -363,33 +345,6 @@ def _with_parameters(source: Path, values: dict[str, Any]) -> "NotebookNode":
     if values:
         notebook = parameterize_notebook(notebook, values, kernel_name="python3", language="python")
     return notebook
-
-
-def _kernel_manager(environment: Mapping[str, str]) -> "type[AsyncKernelManager]":
-    """Make kernels of this very interpreter that see this sleepkit, over an encrypted connection where there is one.
-
-    Looked up by name, a python3 of the user or of JUPYTER_PATH can come before the one of the virtual environment.
-    """
-    from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-    from traitlets import default
-
-    variables = dict(environment)
-    if FOLDER.is_dir():
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
-    spec = KernelSpec(resource_dir=RESOURCES, env=variables, **get_kernel_dict())
-
-    class ThisInterpreter(AsyncKernelManager):
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            return spec
-
-        @default("transport_encryption")
-        def _encrypt_if_possible(self) -> str:
-            return "auto"
-
-    return ThisInterpreter
 
 
 def _last_started(notebook: "NotebookNode") -> str:
