@@ -1,0 +1,88 @@
+"""The numbers behind the pictures: tables to read and files to take away."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmu
+import pandas as pd
+import xarray as xr
+
+from sleepkit.ui import html
+from sleepkit.ui.picture import Picture
+from sleepkit.ui.state import ExplorerState
+from sleepkit.ui.views.base import View
+
+_ABOUT = (
+    "The accuracies and answers on show as tables, and every array of the trace with its axes. "
+    "All of it can be taken away as netCDF (with settings and provenance) or CSV."
+)
+
+
+class DataView(View):
+    """Tables and downloads.
+
+    Args:
+        state: the settings.
+        exports: by file name, what makes the file.
+        height: pixels.
+    """
+
+    def __init__(
+        self, state: ExplorerState, *, exports: dict[str, Callable[[], io.BytesIO]], height: int, **params: Any
+    ) -> None:
+        super().__init__(state, name="data", about=_ABOUT, height=height, **params)
+        self._body = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
+        buttons = [
+            pmu.FileDownload(label=name, filename=name, callback=make, size="small", variant="outlined", width=190, margin=(4, 8, 8, 0))
+            for name, make in exports.items()
+        ]
+        scroll = pn.Column(
+            pn.FlexBox(*buttons, margin=0),
+            self._body,
+            sizing_mode="stretch_width",
+            height=self.height,
+            margin=0,
+            scroll="y-auto",
+        )
+        self._view = self.framed(scroll)
+
+    def draw(self, picture: Picture) -> None:
+        """Write the tables."""
+        theme = self.state.colours
+        parts = [
+            html.table(accuracy_rows(picture), theme, "Accuracy of one answer"),
+            html.table(answer_rows(picture), theme, "Answers on show"),
+            html.arrays(picture.tree, theme),
+        ]
+        self._body.object = "".join(parts)
+        self.entitle("Data", "what the pictures are drawn from")
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._view
+
+
+def accuracy_rows(picture: Picture) -> pd.DataFrame:
+    """Return accuracies of the card and what was measured, one row for N and depth."""
+    frames = []
+    for source, data in (("card", picture.subject.accuracy), ("measured now", picture.measured)):
+        if data is not None:
+            wanted = ["accuracy", "accuracy_low", "accuracy_high", "n_correct", "n_total"]
+            frame = data[wanted].to_dataframe().reset_index()
+            floor = data.floor.to_series()
+            frame["floor"] = frame["depth"].map(floor)
+            frame.insert(0, "source", source)
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def answer_rows(picture: Picture) -> pd.DataFrame:
+    """Return the answers at N and at the compared N, one row for each answer."""
+    frames = []
+    for n_passes, tree in ((picture.request.n_passes, picture.tree), (picture.compare, picture.other)):
+        answered: xr.Dataset = tree["answers"].to_dataset()
+        frame = answered[["depth", "truth", "predicted", "right", "p_true"]].to_dataframe().reset_index(names="answer")
+        frame.insert(0, "n_passes", n_passes)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
