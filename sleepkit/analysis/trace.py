@@ -3,6 +3,8 @@
 Axes: B = 1 example, T token, H head, K key channel, V value channel, Q query, S key position.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import xarray as xr
@@ -55,8 +57,24 @@ def trace(
     return trace_batch(model, task, task.batch(split, index, 1), sleep, label=f"{split}[{index}]")
 
 
-def trace_batch(model: HybridLM, task: Task, batch: Batch, sleep: SleepConfig, *, label: str = "") -> xr.DataTree:
+def trace_batch(
+    model: HybridLM,
+    task: Task,
+    batch: Batch,
+    sleep: SleepConfig,
+    *,
+    label: str = "",
+    on_pass: Callable[[int, int], None] | None = None,
+) -> xr.DataTree:
     """Record a batch of one example; ``trace`` describes what comes back.
+
+    Args:
+        model: the model.
+        task: what the batch is an example of.
+        batch: one example.
+        sleep: N, window length and eviction.
+        label: name of the example, kept in the attributes.
+        on_pass: called after each pass with passes done and passes in all; may raise to cancel.
 
     Raises:
         InvalidInputError: if the batch does not hold exactly one example.
@@ -64,11 +82,15 @@ def trace_batch(model: HybridLM, task: Task, batch: Batch, sleep: SleepConfig, *
     require(batch.size == 1, "batch", "must hold one example", batch.size)
     views: dict[tuple[int, int], PassView] = {}
 
+    windows = schedule(batch, sleep.window_len)
+    n_all = sum(sleep.n_passes if window.asleep else 1 for window in windows)
+
     def record(number: int, _window: Window, view: PassView) -> None:
         views[number, view.n_pass] = view
+        if on_pass is not None:
+            on_pass(len(views), n_all)
 
     with torch.no_grad():
-        windows = schedule(batch, sleep.window_len)
         result = rollout(model, batch.to(model.embedding.weight.device), sleep, trace=record, windows=windows)
     attrs = {
         "task": task.name,

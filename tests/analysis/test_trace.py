@@ -153,6 +153,19 @@ def test_more_than_one_example_is_refused(task: Rule110) -> None:
         trace_batch(trace_model(), task, task.batch("test", 0, 2), SleepConfig(window_len=7))
 
 
+def test_every_pass_is_reported_and_a_report_can_cancel(task: Rule110) -> None:
+    seen: list[tuple[int, int]] = []
+    batch, sleep = task.batch("test", 0, 1), SleepConfig(n_passes=3, window_len=7)
+    trace_batch(trace_model(), task, batch, sleep, on_pass=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 7) for done in range(1, 8)]  # two windows of three passes, and the answer
+
+    def cancel(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trace_batch(trace_model(), task, batch, sleep, on_pass=cancel)
+
+
 @pytest.mark.parametrize("eviction", ["hard", "sliding"])
 def test_what_a_query_gives_to_earlier_windows_and_to_its_own_adds_up_to_one(task: Rule110, eviction: Any) -> None:
     attention = group(trace(trace_model(), task, n_passes=2, eviction=eviction), "attention")
