@@ -182,7 +182,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         eviction=sleep.eviction if options.eviction is None else options.eviction,
         progress=not options.quiet,
     )
-    from sleepkit.zoo.card import accuracy_table
+    from sleepkit.zoo.record import accuracy_table
 
     print(accuracy_table(dataset))
     if options.output:
@@ -358,7 +358,7 @@ def _zoo(_options: argparse.Namespace) -> int:
     from sleepkit import zoo
 
     for name in zoo.names():
-        print(f"{name:<20} {zoo.load_card(name).summary}")
+        print(f"{name:<20} {zoo.facts(name).summary}")
     return 0
 
 

@@ -1,6 +1,30 @@
-"""Bundled small models, trained by this code, each with a card that says exactly how."""
+"""Bundled small models, trained by this code, each with a card that says exactly how.
 
-from sleepkit.zoo.card import Card
-from sleepkit.zoo.shelf import load, load_card, names, publish
+What a card says needs no torch, so what loads models is imported on first use.
+"""
 
-__all__ = ["Card", "load", "load_card", "names", "publish"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sleepkit.zoo.folder import names
+from sleepkit.zoo.record import Facts, facts
+
+if TYPE_CHECKING:
+    from sleepkit.zoo.card import Card
+    from sleepkit.zoo.shelf import load, load_card, publish
+
+_NAMES = {"Card": "card", "load": "shelf", "load_card": "shelf", "publish": "shelf"}
+
+__all__ = ["Card", "Facts", "facts", "load", "load_card", "names", "publish"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'sleepkit.zoo' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"sleepkit.zoo.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

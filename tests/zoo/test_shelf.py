@@ -126,7 +126,7 @@ def drop_floor(card: Path) -> None:
 )
 def test_a_damaged_card_is_refused(published: Path, damage: Callable[[Path], None]) -> None:
     damage(published / "card.json")
-    for load in (zoo.load, zoo.load_card):
+    for load in (zoo.load, zoo.load_card, zoo.facts):
         with pytest.raises(CheckpointError, match="card: must be a whole sleepkit card"):
             load(str(published))
 
