@@ -188,8 +188,8 @@ def fig4(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSett
 
     The paper goes on training two pretrained models, Jet-Nemotron 2B and Ouro 1.4B, on text; here a model of ten layers learns
     such problems from nothing, in a closed vocabulary: 2,600 tokens in windows of 2,000, 1 to 8 operations, the question first.
-    "cpu" has 104 tokens in two windows, 1 to 4 operations of the three simplest forms, answers mod 5, so that a small model spends
-    its training on the chain and not on tables of sums. "smoke" only shows that everything runs.
+    "cpu" has 104 tokens in two windows, 1 to 4 operations of the three simplest forms, answers mod 5, so that a small model
+    spends its training on the chain and not on tables of sums. "smoke" only shows that everything runs.
     """
     if size == "paper":
         options: dict[str, Any] = {"context_len": 2600, "window_len": 2000, "n_kinds": 24, "n_places": 28, "seed": seed}

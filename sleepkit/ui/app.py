@@ -1,4 +1,4 @@
-"""The dashboard: controls at the left, one computed sentence on top, the timeline and the panes, all of it driven by one state."""
+"""The dashboard: controls at the left, one computed sentence on top, timeline and panes, all of it driven by one state."""
 
 from typing import Any
 
@@ -13,8 +13,10 @@ from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState
 from sleepkit.ui.status import StatusLine
 from sleepkit.ui.subject import subject
 from sleepkit.ui.tour import Tour
+from sleepkit.ui.views.base import SMALL_TOGGLE
 
 _BAR = {"flex-wrap": "wrap", "row-gap": "4px", "align-items": "center"}
+_SMALL = {"padding": "1px 8px", "textTransform": "none"}
 _TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
 
 
@@ -103,10 +105,12 @@ def _address_error(values: dict[str, Any]) -> str:
 
 def _page(session: ExplorerSession) -> Page:
     state, tour = session.state, Tour(session.state)
-    tabs = pmu.RadioButtonGroup.from_param(state.param.tab, options=TABS, label="What is shown", size="small", margin=(0, 8, 0, 0))
-    copy = pmu.Button(label="Copy link", variant="outlined", size="small", margin=(0, 8, 0, 0))
+    tabs = pmu.RadioButtonGroup.from_param(
+        state.param.tab, options=TABS, label="", size="small", margin=(0, 8, 0, 0), sx=SMALL_TOGGLE
+    )
+    copy = pmu.Button(label="Copy link", variant="outlined", size="small", margin=(0, 8, 0, 0), sx=_SMALL)
     copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
-    guide = pmu.Button(label="Tour", variant="outlined", size="small", margin=0)
+    guide = pmu.Button(label="Tour", variant="outlined", size="small", margin=(0, 8, 0, 0), sx=_SMALL)
     guide.on_click(lambda _: tour.start())
     bar = pn.Row(tabs, copy, guide, session.status, sizing_mode="stretch_width", margin=(4, 0, 0, 0), styles=_BAR)
     body = pn.Column(session.finding, bar, tour, session.screen, sizing_mode="stretch_width", margin=(6, 14))

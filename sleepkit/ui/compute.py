@@ -1,7 +1,7 @@
 """What all sessions share: models, traces and accuracies, cached, and the threads that make them; the newest request wins.
 
-Nothing here imports torch: the first picture is drawn from bundled traces, and the engine is imported by the first thread that needs
-it (or by ``Workshop.warm``).
+Nothing here imports torch: the first picture is drawn from bundled traces, and the engine is imported by the first thread that
+needs it (or by ``Workshop.warm``).
 """
 
 import asyncio

@@ -14,6 +14,7 @@ from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import EVICTIONS, EXAMPLE_RANGE, N_PASSES_RANGE, ExplorerState
 from sleepkit.ui.status import StatusLine
 from sleepkit.ui.subject import Subject, names, subject
+from sleepkit.ui.views.base import SMALL_TOGGLE
 
 _WIDE = {"sizing_mode": "stretch_width", "margin": (5, 12), "description": ""}
 _HELP = (
@@ -60,7 +61,12 @@ class Controls(pn.viewable.Viewer):
         self._window_len = pmu.TextInput(label="Window length (tokens)", value=str(state.window_len), size="small", **_WIDE)
         self._window_len.param.watch(self._on_window_len, "value")
         eviction = pmu.RadioButtonGroup.from_param(
-            state.param.eviction, options={f"{name} eviction": name for name in EVICTIONS}, label="Eviction", size="small", **_WIDE
+            state.param.eviction,
+            options={f"{name} eviction": name for name in EVICTIONS},
+            label="",
+            size="small",
+            sx=SMALL_TOGGLE,
+            **_WIDE,
         )
         shown = state.depth if state.depth in about.depths else about.depths[0]
         self._depth = pmu.DiscreteSlider(label=_depth_label(about), options=about.depths, value=shown, **_WIDE)

@@ -1,4 +1,4 @@
-"""Files of what is on show: netCDF with settings and provenance, CSV for spreadsheets, figures as pages that need nothing else."""
+"""Files of what is on show: netCDF with settings and provenance, CSV, figures as pages that need nothing else."""
 
 import io
 import tempfile

@@ -59,7 +59,7 @@ def note(text: str, theme: Theme) -> str:
 def finding(sentence: str, theme: Theme) -> str:
     """Return the computed sentence on top of the page."""
     colours = palette(theme)
-    return f'<div class="sk-finding" style="font:500 16px/1.4 {FONT};color:{colours.text}">{escape(sentence)}</div>'
+    return f'<div class="sk-finding" style="font:500 14px/1.4 {FONT};color:{colours.text}">{escape(sentence)}</div>'
 
 
 def tour_step(title: str, text: str, number: int, total: int, theme: Theme) -> str:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from sleepkit import zoo
@@ -35,11 +34,7 @@ class Dial:
         return changed
 
 
-_DIALS = {
-    "rule110": lambda own: Dial("n_strings", "string", 8),
-    "depo": lambda own: Dial("n_nodes", "node", min(16, own["n_symbols"]) if own["names"] == "single" else 75, least=3),
-    "gsm": lambda own: Dial("context_len", "token", own["context_len"], least=own["context_len"]),
-}
+_TASKS = ("rule110", "depo", "gsm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +101,8 @@ class Subject:
 
     @property
     def best_depth(self) -> int:
-        """The depth at which the card's own N beats N = 1 by most; the last one where nothing is gained or known."""
-        accuracy = self.accuracy.accuracy
-        if self.n_passes == 1 or not {1, self.n_passes} <= set(self.known_passes):
-            return self.depths[-1]
-        gain = accuracy.sel(n_passes=self.n_passes) - accuracy.sel(n_passes=1)
-        return self.depths[int(np.argmax(gain.values))]
+        """The depth at which the card's own N beats N = 1 by most."""
+        return self.facts.best_depth
 
     def finding(self, n_passes: int, compare: int) -> str:
         """Return the sentence that compares two N at the depth where they differ most; one N alone if the other is unknown."""
@@ -124,7 +115,9 @@ class Subject:
         passes = self.trained_passes
         drawn = f"N = {passes[0]}" if len(passes) == 1 else f"N from {passes[0]} to {passes[-1]}"
         sliding = ", sliding eviction" if self.eviction == "sliding" else ""
-        return f"As trained: {count(self.context, self.dial.noun)}, windows of {count(self.window_len, 'token')}, {drawn}{sliding}."
+        return (
+            f"As trained: {count(self.context, self.dial.noun)}, windows of {count(self.window_len, 'token')}, {drawn}{sliding}."
+        )
 
 
 @functools.cache
@@ -136,8 +129,8 @@ def subject(name: str) -> Subject:
         CheckpointError: if the card is damaged.
     """
     facts = zoo.facts(name)
-    require(facts.task in _DIALS, "model", f"must be trained on one of {', '.join(_DIALS)}", facts.task)
-    return Subject(facts, _DIALS[facts.task](facts.task_options))
+    require(facts.task in _TASKS, "model", f"must be trained on one of {', '.join(_TASKS)}", facts.task)
+    return Subject(facts, _dial(facts.task, facts.task_options))
 
 
 def names() -> list[str]:
@@ -148,6 +141,16 @@ def names() -> list[str]:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _dial(task: str, own: dict[str, Any]) -> Dial:
+    """Return what sets the context length of a task with these options."""
+    if task == "rule110":
+        return Dial("n_strings", "string", 8)
+    if task == "depo":
+        return Dial("n_nodes", "node", min(16, own["n_symbols"]) if own["names"] == "single" else own["n_nodes"], least=3)
+    # The length of GSM's text is part of what the model knows: its facts are drawn to fill it.
+    return Dial("context_len", "token", own["context_len"], least=own["context_len"])
 
 
 def _shown(name: str) -> bool:

@@ -10,7 +10,7 @@ from sleepkit.ui.state import ExplorerState, as_on_card, lines_shown
 from sleepkit.ui.views.base import View, fit, plot_pane
 
 _ABOUT = (
-    "How often one answer about evicted text is right, by the steps of reasoning it takes: one line per N, bands and bars are 95 % intervals. "
+    "How often one answer about evicted text is right, by the steps of reasoning it takes: one line per N, with 95 % intervals. "
     "The dotted floor is the best constant answer, what a model that remembers nothing can reach."
 )
 

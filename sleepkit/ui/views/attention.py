@@ -11,8 +11,8 @@ from sleepkit.ui.state import ExplorerState
 from sleepkit.ui.views.base import View, clicked, fit, plot_pane
 
 _ABOUT = (
-    "Rows look at columns: where each token of the window looks in this pass, head by head; a click shows one head with its tokens. "
-    "Attention sees this window alone (and, under sliding eviction, the last L - 1 tokens): what was evicted it can never see again."
+    "Rows look at columns: where each token of the window looks in this pass, head by head; a click shows one head alone. "
+    "Attention sees this window alone (under sliding eviction also the last L - 1 tokens): what was evicted it never sees again."
 )
 
 

@@ -27,6 +27,18 @@ _QUIET = {
 }
 
 
+# Toggle buttons as small as a title line allows, in the case they are written in.
+SMALL_TOGGLE = {
+    "& .MuiToggleButton-root": {
+        "whiteSpace": "nowrap",
+        "padding": "2px 8px",
+        "textTransform": "none",
+        "fontSize": "12.5px",
+        "lineHeight": "1.5",
+    }
+}
+
+
 class FigurePane(pn.pane.Plotly):
     """Panel's pane for plotly figures, whose figures nobody but their builder dresses.
 
@@ -102,13 +114,13 @@ class View(pn.viewable.Viewer):
             html.help_popover(name, about, state.colours), width=24, height=TITLE_HEIGHT, margin=0, styles={"z-index": "20"}
         )
 
-    def framed(self, *body: Any, tools: tuple[Any, ...] = (), grow: float = 1.0) -> pn.Column:
+    def framed(self, *body: Any, tools: tuple[Any, ...] = (), grow: float | None = 1.0) -> pn.Column:
         """Return the frame around a body.
 
         Args:
             body: what stands below the title line.
             tools: widgets in the title line.
-            grow: share of the row's width.
+            grow: share of the row's width; None for a pane that has a row to itself.
         """
         head = pn.Row(
             self._title, *tools, self._help, sizing_mode="stretch_width", height=TITLE_HEIGHT, margin=0, styles={"z-index": "20"}
@@ -121,7 +133,7 @@ class View(pn.viewable.Viewer):
             min_width=NARROWEST,
             margin=0,
             css_classes=[self.css],
-            styles={**_FRAME, "flex": f"{grow} 1 {NARROWEST}px"},
+            styles=_FRAME if grow is None else {**_FRAME, "flex": f"{grow} 1 {NARROWEST}px"},
         )
 
     def entitle(self, text: str, detail: str = "", summary: str = "") -> None:

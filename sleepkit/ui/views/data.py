@@ -4,9 +4,9 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import panel as pn
 import panel_material_ui as pmu
-import pandas as pd
 import xarray as xr
 
 from sleepkit.ui import html
@@ -29,13 +29,13 @@ class DataView(View):
         height: pixels.
     """
 
-    def __init__(
-        self, state: ExplorerState, *, exports: dict[str, Callable[[], io.BytesIO]], height: int, **params: Any
-    ) -> None:
+    def __init__(self, state: ExplorerState, *, exports: dict[str, Callable[[], io.BytesIO]], height: int, **params: Any) -> None:
         super().__init__(state, name="data", about=_ABOUT, height=height, **params)
         self._body = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
         buttons = [
-            pmu.FileDownload(label=name, filename=name, callback=make, size="small", variant="outlined", width=190, margin=(4, 8, 8, 0))
+            pmu.FileDownload(
+                label=name, filename=name, callback=make, size="small", variant="outlined", width=190, margin=(4, 8, 8, 0)
+            )
             for name, make in exports.items()
         ]
         scroll = pn.Column(
@@ -46,7 +46,7 @@ class DataView(View):
             margin=0,
             scroll="y-auto",
         )
-        self._view = self.framed(scroll)
+        self._view = self.framed(scroll, grow=None)
 
     def draw(self, picture: Picture) -> None:
         """Write the tables."""

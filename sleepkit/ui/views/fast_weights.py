@@ -10,7 +10,7 @@ from sleepkit import plots
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import CURVES, VIEWS, ExplorerState
-from sleepkit.ui.views.base import View, clicked, fit, plot_pane
+from sleepkit.ui.views.base import SMALL_TOGGLE, View, clicked, fit, plot_pane
 
 PLAYER_HEIGHT = 36
 _ABOUT = (
@@ -28,11 +28,12 @@ class FastWeightsView(View):
         self._plot_height = plot_height
         self._plot, self._curve = plot_pane(plot_height, "fast-weights"), plot_pane(plot_height, "passes")
         self._plot.param.watch(self._on_click, "click_data")
-        toggle = pmu.RadioButtonGroup.from_param(
-            state.param.view, options=VIEWS, label="Fast weights: value or change", size="small", margin=(0, 0, 0, 8)
-        )
-        curve = pmu.Select.from_param(
-            state.param.curve, options=CURVES, label="Curve over passes", size="small", width=118, margin=(-4, 6, 0, 8)
+        toggle, curve = (
+            pmu.RadioButtonGroup.from_param(parameter, options=options, label="", size="small", margin=margin, sx=SMALL_TOGGLE)
+            for parameter, options, margin in (
+                (state.param.view, VIEWS, (0, 0, 0, 8)),
+                (state.param.curve, CURVES, (4, 0, 0, 8)),
+            )
         )
         self.player = pmu.Player(
             label="", variant="minimal", interval=700, start=0, end=1, show_value=False, sizing_mode="stretch_width", margin=0
@@ -46,8 +47,8 @@ class FastWeightsView(View):
             sizing_mode="stretch_width",
             margin=0,
         )
-        play = pn.Row(self.player, sizing_mode="stretch_width", margin=0, height=PLAYER_HEIGHT)
-        self._view = self.framed(plotted, play, tools=(toggle, curve), grow=1.2)
+        play = pn.Row(self.player, curve, sizing_mode="stretch_width", margin=0, height=PLAYER_HEIGHT)
+        self._view = self.framed(plotted, play, tools=(toggle,), grow=1.2)
 
     def draw(self, picture: Picture) -> None:
         """Draw everything: the picture is new."""

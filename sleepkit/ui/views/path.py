@@ -21,7 +21,7 @@ class PathView(View):
 
     def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
         super().__init__(state, name="path", about=_ABOUT, height=height, **params)
-        self._which = pmu.Select(label="Question", options=[0], value=0, size="small", width=96, margin=(-4, 6, 0, 8))
+        self._which = pmu.Select(label="Question", options=[0], value=0, size="small", width=96, margin=(0, 6, 0, 8))
         self._which.param.watch(self._on_which, "value")
         self._steps = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
         self._bars = plot_pane(self.height, "probabilities")

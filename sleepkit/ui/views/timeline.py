@@ -11,7 +11,7 @@ from sleepkit.ui.state import ExplorerState
 from sleepkit.ui.views.base import View, clicked, fit, plot_pane
 
 _ABOUT = (
-    "From left to right, all passes over all windows: each window is read, looped over asleep, then evicted; the question is answered in one pass. "
+    "All passes from left to right: each window is read, looped over asleep, then evicted; the question is answered in one pass. "
     "Click a pass to look at it."
 )
 
@@ -24,7 +24,7 @@ class TimelineView(View):
         self._plot = plot_pane(self.height, "timeline")
         self._plot.param.watch(self._on_click, "click_data")
         self._picture: Picture | None = None
-        self._view = self.framed(self._plot)
+        self._view = self.framed(self._plot, grow=None)
 
     def draw(self, picture: Picture) -> None:
         """Draw all blocks."""
@@ -38,7 +38,9 @@ class TimelineView(View):
         self._plot.object = fit(figure, self.height, l=4, r=4, t=2, b=2)
         where = f"window {state.window}, {pass_name(picture.tree, state.window, shown)}"
         n_asleep = int(picture.tree["tokens"]["asleep"].values.sum())
-        summary = f"{n_asleep} windows of {picture.request.n_passes} passes each, then the answer in one pass. You look at {where}."
+        summary = (
+            f"{n_asleep} windows of {picture.request.n_passes} passes each, then the answer in one pass. You look at {where}."
+        )
         self.entitle("Wake and sleep", where, summary)
 
     def _on_click(self, event: Any) -> None:
