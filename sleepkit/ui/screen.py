@@ -1,6 +1,7 @@
 """The main area: the timeline and the panes of the tab that is open; the others are built when first asked for."""
 
 import functools
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,12 @@ class Screen(pn.viewable.Viewer):
         for view in (self.accuracy,) if tab == "single" else self._views(tab):
             view.draw(picture)
 
+    def files(self) -> dict[str, Callable[[], io.BytesIO]]:
+        """Return by file name what makes each file that can be taken away."""
+        named = {view.css[3:]: view for view in (self.timeline, *self._single) if view is not self.text}
+        figures = {name: functools.partial(self._drawn, view) for name, view in named.items()}
+        return export.exports(self._picture, self._state, figures)
+
     def _views(self, tab: str) -> tuple[Any, ...]:
         if tab == "single":
             return self._single
@@ -92,10 +99,7 @@ class Screen(pn.viewable.Viewer):
             return SideBySideView(self._state, height=_ALL_ROWS)
         if tab == "difference":
             return DifferenceView(self._state, height=_ALL_ROWS)
-        named = {view.css[3:]: view for view in (self.timeline, *self._single[:4])}
-        figures = {name: functools.partial(self._drawn, view) for name, view in named.items() if name != "text"}
-        files = export.exports(self._picture, self._state, figures)
-        return DataView(self._state, exports=files, height=_ALL_ROWS)
+        return DataView(self._state, exports=self.files(), height=_ALL_ROWS)
 
     def _drawn(self, view: View) -> go.Figure | None:
         """Return a view's figure of the picture on show: a view of a closed tab is not drawn otherwise."""

@@ -24,12 +24,12 @@ class PathView(View):
         self._which = pmu.Select(label="Question", options=[0], value=0, size="small", width=96, margin=(0, 6, 0, 8))
         self._which.param.watch(self._on_which, "value")
         self._steps = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
-        self._bars = plot_pane(self.height, "probabilities")
+        self._plot = plot_pane(self.height, "probabilities")
         body = pn.Row(
             pn.Column(
                 self._steps, sizing_mode="stretch_width", height=self.height, margin=0, scroll="y-auto", styles={"flex": "1.2"}
             ),
-            pn.Column(self._bars, sizing_mode="stretch_width", margin=0, styles={"flex": "1"}),
+            pn.Column(self._plot, sizing_mode="stretch_width", margin=0, styles={"flex": "1"}),
             sizing_mode="stretch_width",
             margin=0,
         )
@@ -52,7 +52,7 @@ class PathView(View):
         self._steps.object = plots.reasoning_path(picture.tree, answer=state.answer, theme=state.colours)
         names = [f"N = {picture.request.n_passes}", f"N = {picture.compare}"]
         figure = plots.probability_bars(picture.tree, picture.other, answer=state.answer, names=names, theme=state.colours)
-        self._bars.object = fit(figure, self.height, t=24, b=36)
+        self._plot.object = fit(figure, self.height, t=24, b=36)
         self.entitle("True reasoning path", f"question {state.answer}")
 
     def _on_which(self, event: Any) -> None:
