@@ -27,8 +27,7 @@ STEPS = (
     Step(
         "Without sleep",
         "N = 1: every window is read once and evicted. The question then comes alone: the text is gone, only the fast weights "
-        "(squares, left) remain. Look at the answers, and at the grey line: it falls to the floor where several steps of reasoning "
-        "are asked.",
+        "(squares, left) remain. Look at the answers, and at the grey line: it falls to the floor where many steps are asked.",
         {"n_passes": 1, "window": 0, "sleep_pass": None, "tab": "single"},
     ),
     Step(
