@@ -4,7 +4,7 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmu
-from panel_material_ui.template.base import Page
+from panel_material_ui.template.base import BreakpointSwitcher, Page
 
 from sleepkit.errors import SleepkitError, refuse, require
 from sleepkit.ui.compute import Workshop, shared_workshop
@@ -113,8 +113,9 @@ def _page(session: ExplorerSession) -> Page:
     guide = pmu.Button(label="Tour", variant="outlined", size="small", margin=(0, 8, 0, 0), sx=_SMALL)
     guide.on_click(lambda _: tour.start())
     bar = pn.Row(tabs, copy, guide, session.status, sizing_mode="stretch_width", margin=(4, 0, 0, 0), styles=_BAR)
-    body = pn.Column(session.finding, bar, tour, session.screen, sizing_mode="stretch_width", margin=(6, 14))
-    return Page(
+    width = BreakpointSwitcher(breakpoint="sm", small=pn.Spacer(height=0), large=pn.Spacer(height=0), height=0, margin=0)
+    body = pn.Column(session.finding, bar, tour, session.screen, width, sizing_mode="stretch_width", margin=(6, 14))
+    page = Page(
         title=_TITLE,
         sidebar=[session.controls],
         main=[body],
@@ -123,3 +124,10 @@ def _page(session: ExplorerSession) -> Page:
         busy_indicator="linear",
         sx={"& .MuiToolbar-root": {"minHeight": "44px"}, "& .MuiAppBar-root h3": {"fontSize": "18px"}},
     )
+
+    def close_on_a_phone(event: Any) -> None:
+        # There the controls lie over the panes: they open when asked for.
+        page.sidebar_open = event.new is width.large
+
+    width.param.watch(close_on_a_phone, "current")
+    return page

@@ -193,10 +193,10 @@ class TraceSource:
     def measured(self, requests: Iterable[AccuracyRequest]) -> xr.Dataset | None:
         """Return those evaluations of several N that were made already, as one Dataset; None if none was."""
         rows = {request.n_passes: self._accuracies.get(request) for request in requests}
-        made = [rows[n_passes] for n_passes in sorted(rows) if rows[n_passes] is not None]
+        made = [data for _, data in sorted(rows.items()) if data is not None]
         if not made:
             return None
-        return xr.concat(
+        joined: xr.Dataset = xr.concat(
             made,
             dim="n_passes",
             data_vars="minimal",
@@ -205,6 +205,7 @@ class TraceSource:
             join="exact",
             combine_attrs="override",
         )
+        return joined
 
 
 class Worker:

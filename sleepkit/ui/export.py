@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -61,7 +61,7 @@ def page_file(figure: go.Figure | None) -> io.BytesIO:
 
 
 def exports(
-    picture: Callable[[], Picture], state: ExplorerState, figures: dict[str, Callable[[], go.Figure | None]]
+    picture: Callable[[], Picture], state: ExplorerState, figures: Mapping[str, Callable[[], go.Figure | None]]
 ) -> dict[str, Callable[[], io.BytesIO]]:
     """Return by file name what makes each file of the picture on show.
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from sleepkit.plots import Theme, palette, pass_name
 from sleepkit.plots.theme import FONT, dress
+from sleepkit.results import group
 from sleepkit.ui.picture import Picture
 
 _STATUS = {
@@ -103,7 +104,7 @@ def answers_summary(picture: Picture) -> str:
     """Say how many answers are right at N and at the compared N."""
     said = []
     for n_passes, tree in ((picture.request.n_passes, picture.tree), (picture.compare, picture.other)):
-        right = tree["answers"]["right"].values
+        right = group(tree, "answers")["right"].values
         said.append(f"with N = {n_passes}, {int(right.sum())} of {right.size} answers are right")
     return "; ".join(said).capitalize() + "."
 
@@ -112,7 +113,7 @@ def read_on_the_way(picture: Picture, answer: int) -> list[int]:
     """Return the token positions that the true reasoning path of one question reads, in order."""
     if "reasoning" not in picture.tree.children:
         return []
-    positions = picture.tree["reasoning"]["position"].values[answer]
+    positions = group(picture.tree, "reasoning")["position"].values[answer]
     return [int(position) for position in positions if position >= 0]
 
 

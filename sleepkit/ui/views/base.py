@@ -128,7 +128,7 @@ class View(pn.viewable.Viewer):
         return pn.Column(
             head,
             *body,
-            height=self._outer,
+            min_height=self._outer,
             sizing_mode="stretch_width",
             min_width=NARROWEST,
             margin=0,

@@ -42,10 +42,11 @@ class FastWeightsView(View):
         self._drawn_curve: tuple[Any, ...] | None = None
         self.player.param.watch(self._on_player, "value")
         plotted = pn.Row(
-            pn.Column(self._plot, sizing_mode="stretch_width", margin=0, styles={"flex": "1.3"}),
-            pn.Column(self._curve, sizing_mode="stretch_width", margin=0, styles={"flex": "1"}),
+            pn.Column(self._plot, sizing_mode="stretch_width", margin=0, styles={"flex": "1.3 1 230px"}),
+            pn.Column(self._curve, sizing_mode="stretch_width", margin=0, styles={"flex": "1 1 190px"}),
             sizing_mode="stretch_width",
             margin=0,
+            styles={"flex-wrap": "wrap"},
         )
         play = pn.Row(self.player, curve, sizing_mode="stretch_width", margin=0, height=PLAYER_HEIGHT)
         self._view = self.framed(plotted, play, tools=(toggle,), grow=1.2)

@@ -8,6 +8,7 @@ import xarray as xr
 
 from sleepkit import plots
 from sleepkit.errors import InvalidInputError
+from sleepkit.plots.theme import dress
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
@@ -34,7 +35,7 @@ class _Half(View):
         self._answers = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, height=90)
         self._view = self.framed(self._answers, self._weights, self._attention)
 
-    def show(self, picture: Picture, tree: xr.DataTree, n_passes: int) -> None:
+    def show_one(self, picture: Picture, tree: xr.DataTree, n_passes: int) -> None:
         """Draw one N."""
         state = self.state
         last = plots.last_pass(tree, state.window)
@@ -78,8 +79,8 @@ class SideBySideView(pn.viewable.Viewer):
     def draw(self, picture: Picture) -> None:
         """Draw both halves."""
         left, right = self._halves
-        left.show(picture, picture.tree, picture.request.n_passes)
-        right.show(picture, picture.other, picture.compare)
+        left.show_one(picture, picture.tree, picture.request.n_passes)
+        right.show_one(picture, picture.other, picture.compare)
 
     draw_moment = draw
 
@@ -95,7 +96,7 @@ class _Difference(View):
         self._plot = plot_pane(self.height, name)
         self._view = self.framed(self._plot)
 
-    def show(self, figure: go.Figure, title: str, detail: str) -> None:
+    def show_figure(self, figure: go.Figure, title: str, detail: str) -> None:
         """Show a figure."""
         self._plot.object = fit(figure, self.height, b=30)
         self.entitle(title, detail)
@@ -140,8 +141,8 @@ class DifferenceView(pn.viewable.Viewer):
                 )
             except InvalidInputError as why:
                 figure = html.empty_figure(str(why), theme)
-            view.show(figure, f"{title}: difference", f"{names}, window {state.window}, after the last pass")
-        self._gain.show(_gain(picture, state), "Accuracy gained, by depth", names)
+            view.show_figure(figure, f"{title}: difference", f"{names}, window {state.window}, after the last pass")
+        self._gain.show_figure(_gain(picture, state), "Accuracy gained, by depth", names)
         self._answers.object = html.answers(picture, theme)
 
     draw_moment = draw
@@ -168,7 +169,7 @@ def _gain(picture: Picture, state: ExplorerState) -> go.Figure:
             hovertemplate="depth %{x}: %{y:+.1%}<extra></extra>",
         )
     )
-    html.dress(figure, theme=state.colours)
+    dress(figure, theme=state.colours)
     figure.update_xaxes(title_text="reasoning depth", type="category")
     figure.update_yaxes(title_text="accuracy gained", tickformat="+.0%")
     return figure

@@ -27,11 +27,17 @@ class PathView(View):
         self._plot = plot_pane(self.height, "probabilities")
         body = pn.Row(
             pn.Column(
-                self._steps, sizing_mode="stretch_width", height=self.height, margin=0, scroll="y-auto", styles={"flex": "1.2"}
+                self._steps,
+                sizing_mode="stretch_width",
+                height=self.height,
+                margin=0,
+                scroll="y-auto",
+                styles={"flex": "1.2 1 220px"},
             ),
-            pn.Column(self._plot, sizing_mode="stretch_width", margin=0, styles={"flex": "1"}),
+            pn.Column(self._plot, sizing_mode="stretch_width", margin=0, styles={"flex": "1 1 190px"}),
             sizing_mode="stretch_width",
             margin=0,
+            styles={"flex-wrap": "wrap"},
         )
         self._view = self.framed(body, tools=(self._which,))
         self._drawn: tuple[Any, ...] | None = None
