@@ -1,7 +1,7 @@
 """What the explorer asks of a task: one depth for every question, own examples as text, the way to every answer.
 
     at_depth(task, 3)                  the same task and vocabulary; every question of every split takes 3 steps
-    read(task, text, depth=3)          a batch of one example from a text that a person wrote or edited; ``write`` gives such a text
+    read(task, text, depth=3)          a batch of one example from a text that a person wrote; ``write`` gives one to edit
     reasoning(task, batch)             the states, nodes or equations on the way to each answer
 
 A task takes part by having the methods of ``Explorable``.
@@ -15,7 +15,7 @@ import xarray as xr
 from sleepkit.errors import InvalidInputError, refuse, require
 from sleepkit.tasks.audit import unsolved
 from sleepkit.tasks.base import Batch, Task
-from sleepkit.tasks.own_input import TEXT, Reasoning, shown
+from sleepkit.tasks.own_input import TEXT, Reasoning
 
 LONGEST_TEXT = 20_000
 

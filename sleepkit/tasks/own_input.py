@@ -1,14 +1,16 @@
-"""What reading a person's own examples has in common from task to task: words, places in the text, steps of the way to an answer."""
+"""What tasks share in reading a person's own examples and in showing the way to an answer."""
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, NoReturn
 
 from sleepkit.errors import InvalidInputError, refuse
 
 TEXT = "text"
 _SHOWN = 40
+_LONGEST_REFUSAL = 240
 
 
 class Step(NamedTuple):
@@ -53,6 +55,13 @@ def shown(found: str) -> str:
     return found if len(found) <= _SHOWN else found[:_SHOWN] + "..."
 
 
+def closed_up(text: str, joins: str) -> str:
+    """Take the spaces away around each of some characters, and those before a closing bracket."""
+    if not joins:
+        return text
+    return re.sub(r"\s+\)", ")", re.sub(rf"\s*([{re.escape(joins)}])\s*", r"\1", text))
+
+
 def split_at_question(text: str) -> tuple[list[str], list[str] | None]:
     """Return the words before and after the question mark; None after it if there is none.
 
@@ -83,10 +92,19 @@ def settled_depth(given: int | None, named: int | None, where: str) -> int:
     return depth
 
 
+def circle(reads: Mapping[str, Sequence[str]], start: str) -> str:
+    """Return a circle among things of which each reads another one of them, as "a -> b -> a"."""
+    way = [start]
+    while way[-1] not in way[:-1]:
+        way.append(next(name for name in reads[way[-1]] if name in reads))
+    return " -> ".join(way[way.index(way[-1]) :])
+
+
 @contextlib.contextmanager
 def about_the_text() -> Iterator[None]:
     """Let an oracle's refusal of tokens speak of the text they were read from."""
     try:
         yield
     except InvalidInputError as error:
-        raise InvalidInputError(f"{TEXT}: {str(error).removeprefix('tokens: ')}") from None
+        said = str(error).removeprefix("tokens: ")
+        raise InvalidInputError(f"{TEXT}: {said[:_LONGEST_REFUSAL]}{'...' if len(said) > _LONGEST_REFUSAL else ''}") from None
