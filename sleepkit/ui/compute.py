@@ -176,19 +176,15 @@ class TraceSource:
         Raises:
             InvalidInputError: naming what is wrong with it.
         """
-        from sleepkit import tasks
         from sleepkit.ui import engine
 
-        _, card = self.load(request.model)
-        tasks.read(engine.task_of(card, request.context, request.depth), request.text, depth=request.depth)
+        engine.read(self.load(request.model)[1], request)
 
     def text(self, request: TraceRequest) -> tuple[str, str]:
         """Return a held-out example as text to start from, and what the task says about such texts."""
-        from sleepkit import tasks
         from sleepkit.ui import engine
 
-        _, card = self.load(request.model)
-        return engine.text_of(card, request), tasks.input_help(engine.task_of(card, request.context, request.depth))
+        return engine.text_of(self.load(request.model)[1], request)
 
     def measured(self, requests: Iterable[AccuracyRequest]) -> xr.Dataset | None:
         """Return those evaluations of several N that were made already, as one Dataset; None if none was."""

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 import xarray as xr
 
-from sleepkit import tasks, zoo
+from sleepkit import zoo
 from sleepkit.analysis import trace_batch
 from sleepkit.model import HybridLM
 from sleepkit.sleep import SleepConfig
-from sleepkit.tasks import Task
+from sleepkit.tasks import Batch, Task, explore
 from sleepkit.training import evaluate
 from sleepkit.ui.state import AccuracyRequest, TraceRequest
 from sleepkit.ui.subject import subject
@@ -33,10 +33,11 @@ def trace_of(model: HybridLM, card: Card, request: TraceRequest, on_pass: Progre
     Raises:
         InvalidInputError: if the settings or the text are impossible, naming the first that is.
     """
-    task = task_of(card, request.context, request.depth)
     if request.text:
-        batch, label = tasks.read(task, request.text, depth=request.depth), "own input"
+        task, batch = read(card, request)
+        label = "own input"
     else:
+        task = task_of(card, request.context, request.depth)
         batch, label = task.batch("test", request.example, 1), f"test[{request.example}]"
     torch.set_num_threads(1)  # a model this small is fastest on one core, and the others stay free for other sessions
     return trace_batch(model, task, batch, _sleep(request), label=label, on_pass=on_pass)
@@ -71,10 +72,21 @@ def accuracy_of(
     )
 
 
-def text_of(card: Card, request: TraceRequest) -> str:
-    """Return a held-out example as text that can be edited and read again."""
+def read(card: Card, request: TraceRequest) -> tuple[Task, Batch]:
+    """Return the user's own example, and the task it is one of.
+
+    Raises:
+        InvalidInputError: naming what is wrong with the text.
+    """
+    own = explore.depth_in_text(card.task)
+    task = task_of(card, request.context, None if own else request.depth)
+    return task, explore.read(task, request.text, depth=None if own else request.depth)
+
+
+def text_of(card: Card, request: TraceRequest) -> tuple[str, str]:
+    """Return a held-out example as text that can be edited and read again, and the rule of such texts."""
     task = task_of(card, request.context, request.depth)
-    return tasks.write(task, task.batch("test", request.example, 1))
+    return explore.write(task, task.batch("test", request.example, 1)), explore.input_help(task)
 
 
 def load(name: str) -> tuple[HybridLM, Card]:
@@ -90,7 +102,7 @@ def task_of(card: Card, context: int, depth: int | None) -> Task:
     """
     about = subject(card.name)
     options = {} if context == about.context else about.dial.options(context, card.task.config.to_dict())
-    return tasks.at_depth(card.task, depth, **options)
+    return explore.at_depth(card.task, depth, **options)
 
 
 def _sleep(request: TraceRequest | AccuracyRequest) -> SleepConfig:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import sleepkit as sk
-from sleepkit import tasks, zoo
+from sleepkit import zoo
 from sleepkit.errors import InvalidInputError
+from sleepkit.tasks import explore
 from sleepkit.ui import compute, engine
 from sleepkit.ui.compute import Recent, SupersededError, TraceSource, Turn, Turns, Worker
 from sleepkit.ui.state import AccuracyRequest, TraceRequest, opening_request
@@ -35,7 +36,7 @@ def worker() -> Iterator[Worker]:
 
 def test_a_trace_is_what_the_library_computes_for_the_same_settings(source: TraceSource) -> None:
     model, card = zoo.load(NAME)
-    task = tasks.at_depth(card.task, 4, n_strings=2)
+    task = explore.at_depth(card.task, 4, n_strings=2)
     expected = sk.trace(model, task, n_passes=3, index=1, window_len=17)
     made = source.trace(REQUEST)
     for group in ("fast_weights", "attention", "tokens", "answers"):

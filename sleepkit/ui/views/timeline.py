@@ -37,10 +37,7 @@ class TimelineView(View):
         figure = plots.timeline(picture.tree, window=state.window, sleep_pass=shown, theme=state.colours, height=self.height)
         self._plot.object = fit(figure, self.height, l=4, r=4, t=2, b=2)
         where = f"window {state.window}, {pass_name(picture.tree, state.window, shown)}"
-        n_asleep = int(picture.tree["tokens"]["asleep"].values.sum())
-        summary = (
-            f"{n_asleep} windows of {picture.request.n_passes} passes each, then the answer in one pass. You look at {where}."
-        )
+        summary = plots.timeline_summary(picture.tree, window=state.window, sleep_pass=shown)
         self.entitle("Wake and sleep", where, summary)
 
     def _on_click(self, event: Any) -> None:
