@@ -16,6 +16,7 @@ import sleepkit as sk
 from sleepkit import plots
 from sleepkit.errors import InvalidInputError, StoreError
 from sleepkit.plots.mosaic import labels, mosaic, pooled
+from tests.support.models import small_model
 
 N_PASSES = 3
 N_HEADS = 4
@@ -324,7 +325,7 @@ def test_tokens_on_the_way_to_an_answer_are_numbered_in_order(tree: xr.DataTree)
 
 
 def test_padding_is_counted_and_not_shown() -> None:
-    task = sk.tasks.create("depo", names="single", n_symbols=6, n_nodes=5, n_nodes_min=3, n_hops=2, n_queries=3, window_len=16)
+    task = sk.tasks.create("depo", names="single", n_symbols=12, n_nodes=6, n_nodes_min=3, n_hops=2, n_queries=3, window_len=16)
     model = small_model(vocab_size=len(task.vocab), dtype=torch.float32)
     index = next(i for i in range(64) if bool((task.batch("train", i, 1).segment == 0).any()))
     tree = sk.trace(model, task, n_passes=1, index=index, split="train")
@@ -359,8 +360,8 @@ def test_one_head_alone_is_the_same_numbers_under_its_own_name(tree: xr.DataTree
     alone = np.array(one.data[0].z)
     assert np.array_equal(alone.ravel(), numbers.ravel(), equal_nan=True)
     assert "head 1" in {note.text for note in one.layout.annotations}
-    with pytest.raises(InvalidInputError, match=r"^head: must be in \[0, 2\), got 2$"):
-        builder(tree, head=2)
+    with pytest.raises(InvalidInputError, match=r"^head: must be in \[0, 4\), got 4$"):
+        builder(tree, head=4)
 
 
 def test_one_head_of_attention_has_its_tokens_written_on_the_axes(tree: xr.DataTree) -> None:
@@ -410,7 +411,7 @@ def test_a_difference_of_a_trace_with_itself_is_nothing_and_with_another_its_own
 ) -> None:
     assert np.nanmax(np.abs(np.array(builder(tree, tree, window=1).data[0].z))) == 0.0
     assert np.nanmax(np.abs(np.array(builder(tree, traced(n_passes=1), window=1).data[0].z))) > 0.0
-    with pytest.raises(InvalidInputError, match="^right: must have the windows of left"):
+    with pytest.raises(InvalidInputError, match=r"^right: must have the windows of left"):
         builder(tree, sk.trace(small_model(vocab_size=5, dtype=torch.float32), other_windows(), n_passes=1), window=1)
 
 
@@ -420,7 +421,7 @@ def test_the_way_to_an_answer_is_told_step_by_step(tree: xr.DataTree) -> None:
     assert html.count("<tr>") == len(steps)
     assert re.findall(r">([01])</td>", html) == list("".join(steps))
     assert f"the framed cell, {tree['answers']['truth'].values[1]}." in html
-    with pytest.raises(InvalidInputError, match="^answer: must be in"):
+    with pytest.raises(InvalidInputError, match=r"^answer: must be in"):
         plots.reasoning_path(tree, answer=9)
 
 
