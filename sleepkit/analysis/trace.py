@@ -14,6 +14,7 @@ from sleepkit.model import HybridLM, PassView
 from sleepkit.results import as_attrs, provenance
 from sleepkit.sleep import Eviction, SleepConfig, Window, rollout, schedule
 from sleepkit.tasks import NOTHING_ASKED, Batch, Split, Task
+from sleepkit.tasks.explore import Explorable, reasoning
 
 
 def trace(
@@ -38,7 +39,7 @@ def trace(
         split: "validation", "test" or "train".
 
     Returns:
-        A tree of four Datasets:
+        A tree of five Datasets:
 
         /fast_weights ``state`` [window, sleep_pass, layer, head, key, value]: S after each pass; sleep_pass 0 is before the
             window, 1 after reading; NaN where a window has no such pass (windows with a question get one).
@@ -47,6 +48,8 @@ def trace(
             windows, all together (sliding eviction; 0 under hard eviction). For each query the two add up to 1.
         /tokens by ``token``: id, text, segment, target, window; by ``window``: start, stop, asleep, n_passes.
         /answers by ``answer``: depth, truth, predicted (texts), right, p_true; ``probability`` [answer, choice].
+        /reasoning by ``answer`` and ``step``: the true way to each answer, whatever the model does: text, position
+            (``sleepkit.tasks.explore.reasoning``). A task that is not ``Explorable`` has no such group.
 
     Raises:
         InvalidInputError: for an N that is not a positive integer, a negative index, a window shorter than the label block or an
@@ -109,6 +112,8 @@ def trace_batch(
         "/tokens": _tokens(task, batch, windows, sleep.n_passes),
         "/answers": _answers(task, batch, result.logits[0].double().cpu()),
     }
+    if isinstance(task, Explorable):
+        groups["/reasoning"] = reasoning(task, batch)
     return xr.DataTree.from_dict(groups)
 
 

@@ -165,7 +165,7 @@ class Permutations(WrittenTask[PermutationsConfig]):
         Raises:
             InvalidInputError: for a word that is no permutation of the group, or a wrong number of them.
         """
-        known, context = _printed(self.config.group), []
+        known, context = _printed(self.config.group), list[int]()
         for number, word in enumerate(words, start=1):
             where = f"permutation {number}"
             if sorted(word) != sorted(known[0]):

@@ -1,7 +1,9 @@
-"""Own examples and reasoning of the tasks on ``questions``: what they share, so that each says only how its context is written.
+"""Own examples and reasoning of the tasks on ``questions``: what they share; a task says how its context is written.
 
-3x+5 7x+0 ... ? 4 1 0 10         context, then what is asked about: one word for each question, all of one depth
-3x+5 7x+0 ... ? d=3 4 d=1 1      a depth before each question, where they differ
+A text is a context, then what is asked about: a word for each question, behind its depth where depths differ.
+
+    3x+5 7x+0 ... ? 4 1 0 10
+    3x+5 7x+0 ... ? d=3 4 d=1 1 d=3 0 d=2 10
 """
 
 import abc

@@ -5,7 +5,6 @@ from typing import Any
 import hypothesis
 import hypothesis.strategies as st
 import pytest
-import torch
 
 from sleepkit import tasks
 from sleepkit.errors import InvalidInputError
@@ -54,6 +53,13 @@ def assert_same_batch(actual: Batch, expected: Batch) -> None:
     assert actual.coords.keys() == expected.coords.keys()
     for name, coord in actual.coords.items():
         assert_same_bits(coord, expected.coords[name], what=name)
+
+
+def read_or_refusal(task: Task, text: str, depth: int | None) -> Batch | str:
+    try:
+        return explore.read(task, text, depth=depth)
+    except InvalidInputError as refused:
+        return str(refused)
 
 
 @EVERY
@@ -128,14 +134,12 @@ def test_a_spoiled_example_is_refused_in_one_line_or_is_another_sound_one(case: 
     stop = min(start + data.draw(st.integers(0, 12)), len(text))
     piece = data.draw(st.sampled_from(["", " ", "0", "1", "?", " . ", "=", ">", text[:7], text[stop : stop + 9], task.vocab[-1]]))
     changed = text[:start] + piece + text[stop:]
-    try:
-        read = explore.read(task, changed, depth=depth_beside(task, example))
-    except InvalidInputError as refused:
-        assert "\n" not in str(refused)
+    read = read_or_refusal(task, changed, depth_beside(task, example))
+    if isinstance(read, str):
+        assert "\n" not in read
         return
     again = explore.read(task, explore.write(task, read), depth=depth_beside(task, read))
     assert_same_batch(again, read)
-    assert torch.equal(read.tokens, again.tokens)
 
 
 @EVERY
