@@ -5,7 +5,7 @@ from sleepkit.plots.anatomy import probe_by_pass, probe_map, state_by_pass
 from sleepkit.plots.attention import attention, attention_summary
 from sleepkit.plots.difference import attention_difference, fast_weights_difference
 from sleepkit.plots.exchange import accuracy_by_blocks
-from sleepkit.plots.fast_weights import fast_weight_change, fast_weights, fast_weights_summary
+from sleepkit.plots.fast_weights import colour_limit, fast_weight_change, fast_weights, fast_weights_summary
 from sleepkit.plots.generalisation import accuracy_by_passes
 from sleepkit.plots.learning import learning_curves
 from sleepkit.plots.moment import last_pass, pass_name
@@ -26,6 +26,7 @@ __all__ = [
     "attention",
     "attention_difference",
     "attention_summary",
+    "colour_limit",
     "fast_weight_change",
     "fast_weights",
     "fast_weights_difference",

@@ -24,6 +24,7 @@ def fast_weights(
     layer: int | None = None,
     head: int | None = None,
     view: View = "value",
+    limit: float | None = None,
     theme: Theme = "light",
     title: str | None = None,
     height: int = 360,
@@ -39,6 +40,7 @@ def fast_weights(
         layer: layer number; the first one with fast weights if None.
         head: this head alone; all heads if None.
         view: "value", or "change" from the pass before.
+        limit: the colour range is [-limit, limit]; that of ``colour_limit`` if None.
         theme: "light" or "dark".
         title: title; computed if None.
         height: pixels.
@@ -49,8 +51,8 @@ def fast_weights(
     states, layer = select_layer(tree, "fast_weights", "state", layer)
     chosen = check_pass(tree, window, sleep_pass, first=0)
     require(view in ("value", "change"), "view", "must be 'value' or 'change'", view)
-    shown = states.values if view == "value" else np.diff(states.values, axis=1, prepend=states.values[:, :1])
-    limit = _colour_limit(shown)
+    shown = _shown(states.values, view)
+    limit = _colour_limit(shown) if limit is None else limit
     tiles, first = pick_head(shown[window, chosen], head)
     picture, corners = mosaic(tiles)
     colours = palette(theme)
@@ -79,6 +81,16 @@ def fast_weights(
     )
     figure.update_yaxes(title_text="key channel", showticklabels=False, showgrid=False, zeroline=False, autorange="reversed")
     return figure
+
+
+def colour_limit(tree: xr.DataTree, *, layer: int | None = None, view: View = "value") -> float:
+    """Return the colour range of a layer over all windows and passes; the larger of two makes two pictures comparable.
+
+    Raises:
+        InvalidInputError: if the trace has no such layer.
+    """
+    states, _ = select_layer(tree, "fast_weights", "state", layer)
+    return _colour_limit(_shown(states.values, view))
 
 
 def fast_weight_change(
@@ -126,6 +138,10 @@ def fast_weights_summary(tree: xr.DataTree, *, window: int, sleep_pass: int, lay
         f"Fast weights of layer {layer} in window {window}, {pass_name(tree, window, sleep_pass)}: norm "
         f"{float(np.linalg.norm(now)):.2f}, changed by {float(np.linalg.norm(now - before)):.2f} in this pass."
     )
+
+
+def _shown(states: np.ndarray, view: View) -> np.ndarray:
+    return states if view == "value" else np.diff(states, axis=1, prepend=states[:, :1])
 
 
 def _colour_limit(shown: np.ndarray) -> float:

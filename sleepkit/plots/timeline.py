@@ -58,7 +58,7 @@ def timeline(
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            textfont={"size": 11},
+            textfont={"size": 11, "color": [_ink(_colour(block, theme)) for block in blocks]},
             constraintext="both",
             hovertext=[_words(block, tree) for block in blocks],
             hovertemplate="%{hovertext}<extra></extra>",
@@ -96,6 +96,14 @@ def _colour(block: _Block, theme: Theme) -> str:
     if not block.asleep:
         return palette(theme).right
     return pass_colour(block.sleep_pass, theme)
+
+
+def _ink(ground: str) -> str:
+    """Return black or white, whichever is read better on a ground "#rrggbb" (WCAG contrast)."""
+    channels = [int(ground[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
 
 
 def _label(block: _Block, *, numbered: bool) -> str:

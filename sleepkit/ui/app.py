@@ -121,13 +121,15 @@ def _page(session: ExplorerSession) -> Page:
         main=[body],
         sidebar_width=272,
         dark_theme=state.theme == "dark",
-        busy_indicator="linear",
+        busy_indicator=None,  # it has no name for screen readers; the status line says what is being done
+        sidebar_resizable=False,
+        sidebar_open=False,
         sx={"& .MuiToolbar-root": {"minHeight": "44px"}, "& .MuiAppBar-root h3": {"fontSize": "18px"}},
     )
 
-    def close_on_a_phone(event: Any) -> None:
-        # There the controls lie over the panes: they open when asked for.
+    def open_where_there_is_room(event: Any) -> None:
+        # On a phone the controls lie over the panes: there they open when asked for.
         page.sidebar_open = event.new is width.large
 
-    width.param.watch(close_on_a_phone, "current")
+    width.param.watch(open_where_there_is_room, "current")
     return page

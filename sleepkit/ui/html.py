@@ -60,7 +60,7 @@ def note(text: str, theme: Theme) -> str:
 def finding(sentence: str, theme: Theme) -> str:
     """Return the computed sentence on top of the page."""
     colours = palette(theme)
-    return f'<div class="sk-finding" style="font:500 14px/1.4 {FONT};color:{colours.text}">{escape(sentence)}</div>'
+    return f'<h1 class="sk-finding" style="margin:0;font:500 13px/1.4 {FONT};color:{colours.text}">{escape(sentence)}</h1>'
 
 
 def tour_step(title: str, text: str, number: int, total: int, theme: Theme) -> str:
@@ -115,6 +115,11 @@ def read_on_the_way(picture: Picture, answer: int) -> list[int]:
         return []
     positions = group(picture.tree, "reasoning")["position"].values[answer]
     return [int(position) for position in positions if position >= 0]
+
+
+def scrolling(content: str, height: int, name: str) -> str:
+    """Return content in a box of a height, in pixels, that scrolls, from the keyboard too."""
+    return f'<div tabindex="0" role="region" aria-label="{escape(name)}" style="height:{height}px;overflow:auto">{content}</div>'
 
 
 def table(frame: pd.DataFrame, theme: Theme, caption: str) -> str:

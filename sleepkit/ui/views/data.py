@@ -14,6 +14,7 @@ from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
 from sleepkit.ui.views.base import View
 
+_BUTTONS_HEIGHT = 92
 _ABOUT = (
     "The accuracies and answers on show as tables, and every array of the trace with its axes. "
     "All of it can be taken away as netCDF (with settings and provenance) or CSV."
@@ -31,22 +32,23 @@ class DataView(View):
 
     def __init__(self, state: ExplorerState, *, exports: dict[str, Callable[[], io.BytesIO]], height: int, **params: Any) -> None:
         super().__init__(state, name="data", about=_ABOUT, height=height, **params)
-        self._body = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
+        below = self.height - _BUTTONS_HEIGHT
+        self._body, self._body_height = pn.pane.HTML("", sizing_mode="stretch_width", height=below, margin=0), below
         buttons = [
             pmu.FileDownload(
-                label=name, filename=name, callback=make, size="small", variant="outlined", width=190, margin=(4, 8, 8, 0)
+                label=name,
+                filename=name,
+                callback=make,
+                size="small",
+                variant="outlined",
+                width=178,
+                margin=(2, 8, 4, 0),
+                sx={"textTransform": "none"},
             )
             for name, make in exports.items()
         ]
-        scroll = pn.Column(
-            pn.FlexBox(*buttons, margin=0),
-            self._body,
-            sizing_mode="stretch_width",
-            height=self.height,
-            margin=0,
-            scroll="y-auto",
-        )
-        self._view = self.framed(scroll, grow=None)
+        files = pn.Row(*buttons, sizing_mode="stretch_width", margin=0, styles={"flex-wrap": "wrap"})
+        self._view = self.framed(files, self._body, grow=None)
 
     def draw(self, picture: Picture) -> None:
         """Write the tables."""
@@ -56,7 +58,7 @@ class DataView(View):
             html.table(answer_rows(picture), theme, "Answers on show"),
             html.arrays(picture.tree, theme),
         ]
-        self._body.object = "".join(parts)
+        self._body.object = html.scrolling("".join(parts), self._body_height, "Tables")
         self.entitle("Data", "what the pictures are drawn from")
 
     def __panel__(self) -> pn.viewable.Viewable:

@@ -35,8 +35,8 @@ class _Half(View):
         self._answers = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, height=90)
         self._view = self.framed(self._answers, self._weights, self._attention)
 
-    def show_one(self, picture: Picture, tree: xr.DataTree, n_passes: int) -> None:
-        """Draw one N."""
+    def show_one(self, picture: Picture, tree: xr.DataTree, n_passes: int, limit: float | None) -> None:
+        """Draw one N; ``limit`` is the colour range of the fast weights."""
         state = self.state
         last = plots.last_pass(tree, state.window)
         shown = last if state.sleep_pass is None else min(state.sleep_pass, last)
@@ -45,7 +45,14 @@ class _Half(View):
             html.empty_figure("This model has no fast weights.", state.colours)
             if layer is None
             else plots.fast_weights(
-                tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head, view=state.view, theme=state.colours
+                tree,
+                window=state.window,
+                sleep_pass=shown,
+                layer=layer,
+                head=state.head,
+                view=state.view,
+                limit=limit,
+                theme=state.colours,
             ),
             self._each,
             b=24,
@@ -73,14 +80,22 @@ class SideBySideView(pn.viewable.Viewer):
 
     def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]
+        self._state = state
         self._halves = (_Half(state, height=height, name="left"), _Half(state, height=height, name="right"))
         self._view = pn.Row(*self._halves, sizing_mode="stretch_width", margin=0, styles=html.WRAPPING)
 
     def draw(self, picture: Picture) -> None:
         """Draw both halves."""
         left, right = self._halves
-        left.show_one(picture, picture.tree, picture.request.n_passes)
-        right.show_one(picture, picture.other, picture.compare)
+        layer = picture.layer_shown(self._state)
+        limits = [
+            plots.colour_limit(tree, layer=layer, view=self._state.view)
+            for tree in (picture.tree, picture.other)
+            if layer is not None
+        ]
+        limit = max(limits, default=None)
+        left.show_one(picture, picture.tree, picture.request.n_passes, limit)
+        right.show_one(picture, picture.other, picture.compare, limit)
 
     draw_moment = draw
 

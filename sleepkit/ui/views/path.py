@@ -6,6 +6,7 @@ import panel as pn
 import panel_material_ui as pmu
 
 from sleepkit import plots
+from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
 from sleepkit.ui.views.base import View, fit, plot_pane
@@ -21,19 +22,12 @@ class PathView(View):
 
     def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
         super().__init__(state, name="path", about=_ABOUT, height=height, **params)
-        self._which = pmu.Select(label="Question", options=[0], value=0, size="small", width=96, margin=(0, 6, 0, 8))
+        self._which = pmu.Select(label="Question", options=[0], value=0, size="small", width=96, margin=(3, 6, 0, 8))
         self._which.param.watch(self._on_which, "value")
-        self._steps = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
+        self._steps = pn.pane.HTML("", sizing_mode="stretch_width", height=self.height, margin=0, styles={"flex": "1.2 1 220px"})
         self._plot = plot_pane(self.height, "probabilities")
         body = pn.Row(
-            pn.Column(
-                self._steps,
-                sizing_mode="stretch_width",
-                height=self.height,
-                margin=0,
-                scroll="y-auto",
-                styles={"flex": "1.2 1 220px"},
-            ),
+            self._steps,
             pn.Column(self._plot, sizing_mode="stretch_width", margin=0, styles={"flex": "1 1 190px"}),
             sizing_mode="stretch_width",
             margin=0,
@@ -55,7 +49,8 @@ class PathView(View):
             return
         self._drawn = (state.answer,)
         self._which.value = state.answer
-        self._steps.object = plots.reasoning_path(picture.tree, answer=state.answer, theme=state.colours)
+        way = plots.reasoning_path(picture.tree, answer=state.answer, theme=state.colours)
+        self._steps.object = html.scrolling(way, self.height, "Steps of the true reasoning path")
         names = [f"N = {picture.request.n_passes}", f"N = {picture.compare}"]
         figure = plots.probability_bars(picture.tree, picture.other, answer=state.answer, names=names, theme=state.colours)
         self._plot.object = fit(figure, self.height, t=24, b=36)

@@ -23,9 +23,8 @@ class TextView(View):
 
     def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
         super().__init__(state, name="text", about=_ABOUT, height=height, **params)
-        self._body = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
-        scroll = pn.Column(self._body, sizing_mode="stretch_width", height=self.height, margin=0, scroll="y-auto")
-        self._view = self.framed(scroll)
+        self._body = pn.pane.HTML("", sizing_mode="stretch_width", height=self.height, margin=0)
+        self._view = self.framed(self._body)
 
     def draw(self, picture: Picture) -> None:
         """Write the tokens and the answers."""
@@ -42,7 +41,7 @@ class TextView(View):
             picture.tree, window=self.state.window, theme=theme, highlight=html.read_on_the_way(picture, self.state.answer)
         )
         # The answers come first: with a long context the text is longer than the pane.
-        self._body.object = html.answers(picture, theme) + tokens
+        self._body.object = html.scrolling(html.answers(picture, theme) + tokens, self.height, "Answers and tokens")
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view
