@@ -11,6 +11,8 @@ from sleepkit.results import group
 
 _READ, _ASLEEP, _ANSWER, _GAP = 1.0, 0.75, 1.6, 0.35
 _MOST_NUMBERED = 70
+# The first and the last pass asleep; those between are mixed.
+_SLEEP = {"light": ("#74c0fc", "#1a3f94"), "dark": ("#a5d8ff", "#4263eb")}
 
 
 class _Block(NamedTuple):
@@ -42,6 +44,7 @@ def timeline(
     blocks, colours = _blocks(tree), palette(theme)
     numbered = len(blocks) <= _MOST_NUMBERED
     here = [block.window == window and block.sleep_pass == chosen for block in blocks]
+    grounds = [_colour(block, int(tree.attrs["n_passes"]), theme) for block in blocks]
     figure = go.Figure(
         go.Bar(
             orientation="h",
@@ -51,14 +54,14 @@ def timeline(
             width=0.8,
             customdata=[[block.window, block.sleep_pass] for block in blocks],
             marker={
-                "color": [_colour(block, theme) for block in blocks],
+                "color": grounds,
                 "line": {"width": [4 if at else 0 for at in here], "color": colours.accent},
             },
             text=[_label(block, numbered=numbered) for block in blocks],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            textfont={"size": 11, "color": [_ink(_colour(block, theme)) for block in blocks]},
+            textfont={"size": 11, "color": [_ink(ground) for ground in grounds]},
             constraintext="both",
             hovertext=[_words(block, tree) for block in blocks],
             hovertemplate="%{hovertext}<extra></extra>",
@@ -92,15 +95,25 @@ def _blocks(tree: xr.DataTree) -> list[_Block]:
     return blocks
 
 
-def _colour(block: _Block, theme: Theme) -> str:
+def _colour(block: _Block, n_passes: int, theme: Theme) -> str:
     if not block.asleep:
         return palette(theme).right
-    return pass_colour(block.sleep_pass, theme)
+    if block.sleep_pass == 1:
+        return pass_colour(1, theme)
+    share = 0.0 if n_passes <= 2 else (block.sleep_pass - 2) / (n_passes - 2)
+    first, last = (channels_of(colour) for colour in _SLEEP[theme])
+    mixed = [round(a + share * (b - a)) for a, b in zip(first, last, strict=True)]
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)
+
+
+def channels_of(colour: str) -> list[int]:
+    """Return red, green and blue, 0 to 255, of a colour "#rrggbb"."""
+    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
 
 
 def _ink(ground: str) -> str:
     """Return black or white, whichever is read better on a ground "#rrggbb" (WCAG contrast)."""
-    channels = [int(ground[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    channels = [channel / 255 for channel in channels_of(ground)]
     linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
@@ -130,7 +143,7 @@ def _mark_windows(figure: go.Figure, blocks: list[_Block], tree: xr.DataTree, th
         own = [block for block in blocks if block.window == window]
         start, end = own[0].start, own[-1].start + own[-1].width
         short = f"{window}" if len(windows) > 12 else f"window {window}"
-        name = short if own[0].asleep else f"{short}: asked"
+        name = short if own[0].asleep else "asked"
         figure.add_annotation(
             x=start,
             y=0.98,
