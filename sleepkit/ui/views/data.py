@@ -37,7 +37,7 @@ class DataView(View):
         self._files = exports
         which = pmu.Select(label="File to take away", options=list(exports), size="small", width=240, margin=(8, 8, 4, 0))
         self._download = pmu.FileDownload(
-            label="Download", filename=which.value, callback=exports[which.value], size="small", variant="outlined", margin=(8, 0)
+            label="Download", filename=which.value, callback=exports[which.value], size="small", margin=(8, 0)
         )
         which.param.watch(self._on_which, "value")
         choice = pn.Row(which, self._download, sizing_mode="stretch_width", height=_CHOICE_HEIGHT, margin=0)
