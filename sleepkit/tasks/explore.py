@@ -70,15 +70,18 @@ def at_depth(task: Task, depth: int | None, **options: Any) -> Task:
             option that changes the vocabulary, by name.
     """
     able = explorable(task)
-    changes = {} if depth is None else _asked(able, depth)
-    for name in options:
-        require(name not in changes, name, f"must be left to depth, which is {depth}", options[name])
-    changed = _changed(task, {**changes, **options})
-    if changed.vocab != task.vocab:
+    if depth is not None:
+        for name in able.depth_options(_known(able, depth)).keys() & options:
+            refuse(name, f"must be left to depth, which is {depth}", options[name])
+    sized = _changed(task, options)
+    if sized.vocab != task.vocab:
         blamed = [name for name, value in options.items() if _speaks_otherwise(task, name, value)] or list(options)
         rule = "must keep the vocabulary, or no model trained on it fits"
         refuse(", ".join(blamed), rule, options[blamed[0]] if len(blamed) == 1 else [options[name] for name in blamed])
-    return changed
+    if depth is None:
+        return sized
+    able = explorable(sized)
+    return _changed(sized, able.depth_options(_known(able, depth)))
 
 
 def write(task: Task, batch: Batch) -> str:
@@ -108,7 +111,7 @@ def read(task: Task, text: str, *, depth: int | None = None) -> Batch:
     require(isinstance(text, str), TEXT, "must be a string", type(text).__name__)
     require(len(text) <= LONGEST_TEXT, TEXT, f"must have at most {LONGEST_TEXT} characters", len(text))
     if depth is not None:
-        _check_depth(able, depth)
+        _known(able, depth)
     example = able.read(text, depth).map(lambda tensor: tensor.long().contiguous())
     assert not unsolved(task, example).any()
     return example
@@ -169,14 +172,10 @@ def explorable(task: Task) -> Explorable:
 _CAPABILITIES = ("depth_in_text", "known_depths", "input_help", "depth_options", "write", "read", "reasoning")
 
 
-def _asked(task: Explorable, depth: int) -> dict[str, Any]:
-    _check_depth(task, depth)
-    return task.depth_options(depth)
-
-
-def _check_depth(task: Explorable, depth: int) -> None:
+def _known(task: Explorable, depth: int) -> int:
     whole = isinstance(depth, int) and not isinstance(depth, bool)
     require(whole and depth in task.known_depths, "depth", f"must be one of {', '.join(map(str, task.known_depths))}", depth)
+    return depth
 
 
 def _changed(task: Task, changes: dict[str, Any]) -> Task:
