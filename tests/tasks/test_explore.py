@@ -8,7 +8,7 @@ import pytest
 
 from sleepkit import tasks
 from sleepkit.errors import InvalidInputError
-from sleepkit.tasks import Batch, Task, explore
+from sleepkit.tasks import Batch, Task, depo, depo_graphs, explore, gsm, questions, rule110
 from tests.support.compare import assert_same_bits
 
 SPLITS = ("train", "validation", "test")
@@ -365,7 +365,7 @@ def test_a_text_that_is_too_long_is_refused_before_it_is_read() -> None:
         ("pointers", "n0>n32", 1, "text: edge 1 must lead from one of n0 to n31 to another, as n0>n1, got 'n0>n32'"),
         (
             "pointers-12",
-            POINTERS + " ? n0 n1 n2",
+            POINTERS + " ? n2 n1 n3",
             2,
             "text: question 2 must start where 2 hops meet no node twice, got 'n1 n0 n0'",
         ),
@@ -398,6 +398,19 @@ def test_what_is_wrong_with_a_text_is_said_with_its_place_and_rule(case: str, te
     with pytest.raises(InvalidInputError) as refused:
         explore.read(make(case), text, depth=depth)
     assert str(refused.value).startswith(message)
+
+
+@EVERY
+def test_going_from_depth_to_depth_draws_the_contexts_of_a_task_made_anew(case: str) -> None:
+    name, options = CASES[case]
+    task = make(case)
+    deepest = explore.known_depths(task)[-1]
+    along = [explore.at_depth(task, depth).batch("test", 0, 3) for depth in explore.known_depths(task)][-1]
+    for cached in (rule110._block, rule110._strings, questions._block, questions._contents, depo._block, gsm._block):
+        cached.cache_clear()
+    depo_graphs._evaluation_names.cache_clear()
+    alone = explore.at_depth(tasks.create(name, **options), deepest).batch("test", 0, 3)
+    assert_same_batch(along, alone)
 
 
 def test_more_than_one_example_and_what_is_no_text_are_refused() -> None:
