@@ -7,6 +7,7 @@ from sleepkit.plots.exchange import accuracy_by_blocks
 from sleepkit.plots.fast_weights import fast_weight_change, fast_weights, fast_weights_summary
 from sleepkit.plots.generalisation import accuracy_by_passes
 from sleepkit.plots.learning import learning_curves
+from sleepkit.plots.memory import memory_reading, memory_reading_summary
 from sleepkit.plots.moment import last_pass, pass_name
 from sleepkit.plots.text import answer_line, token_text
 from sleepkit.plots.theme import Theme, palette, pass_colour
@@ -26,6 +27,8 @@ __all__ = [
     "fast_weights_summary",
     "last_pass",
     "learning_curves",
+    "memory_reading",
+    "memory_reading_summary",
     "palette",
     "pass_colour",
     "pass_name",

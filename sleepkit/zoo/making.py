@@ -16,6 +16,7 @@ from sleepkit.zoo.card import Card
 from sleepkit.zoo.depth import at_depth
 from sleepkit.zoo.folder import folder_of, weights_digest
 from sleepkit.zoo.opening import rounded
+from sleepkit.zoo.probe import probe_files
 from sleepkit.zoo.record import CARD_FORMAT, facts
 from sleepkit.zoo.shelf import load, load_card
 
@@ -30,6 +31,8 @@ def publish(
     progress: bool = True,
 ) -> Card:
     """Evaluate a finished run on the test split and write model, card and opening traces into a folder.
+
+    A probe that lies there is of other weights and is removed.
 
     Args:
         run: a finished run.
@@ -75,6 +78,8 @@ def publish(
     made = load_card(str(target))
     (target / "README.md").write_text(_readme(made))
     write_openings(str(target))
+    for other in probe_files(target):
+        other.unlink(missing_ok=True)
     return made
 
 
