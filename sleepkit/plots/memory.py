@@ -72,10 +72,12 @@ def memory_reading(reading: xr.Dataset, *, theme: Theme = "light", title: str | 
         zeroline=False,
     )
     labels = [
-        f"{_STEPS[form]} {step} · {100 * share:.0f} %"
+        f"{_STEPS[form]} {step} · {100 * share:.1f} %"
         for step, share in zip(reading.step.values, reading.accuracy.values, strict=True)
     ]
-    figure.update_yaxes(tickvals=rows, ticktext=labels, autorange="reversed", showgrid=False, zeroline=False)
+    figure.update_yaxes(
+        tickvals=rows, ticktext=labels, tickfont={"size": 11}, autorange="reversed", showgrid=False, zeroline=False
+    )
     return figure
 
 
@@ -109,15 +111,19 @@ def _hover(reading: xr.Dataset) -> np.ndarray:
     """Return what the cursor says over each cell."""
     form = str(reading.attrs["form"])
     where = "cell" if form == "automaton" else "from"
-    texts = np.full(reading.right.shape, "", dtype=object)
-    for row, column in np.argwhere(reading.right.values >= 0):
-        at = reading.isel(step=row, place=column)
-        verdict = "right" if int(at.right) else f"wrong, it is {at.truth.item()}"
-        texts[row, column] = (
-            f"{_STEPS[form]} {int(at.step)}, {where} {at.place.item()}: {at.decoded.item()} ({100 * float(at.probability):.0f} % "
-            f"sure), {verdict}<br>held out: {100 * float(at.accuracy):.1f} % of {int(at.n_total):,} right, most frequent "
-            f"{100 * float(at.floor):.1f} %, shuffled labels {100 * float(at.shuffled):.1f} %"
+    decoded, truth, sure, right = (reading[name].values for name in ("decoded", "truth", "probability", "right"))
+    held_out = [
+        f"held out: {100 * share:.1f} % of {total:,} right; most frequent {100 * floor:.1f} %, shuffled labels {100 * mix:.1f} %"
+        for share, total, floor, mix in zip(
+            *(reading[name].values for name in ("accuracy", "n_total", "floor", "shuffled")), strict=True
         )
+    ]
+    steps, places = reading.step.values, reading.place.values
+    texts = np.full(right.shape, "", dtype=object)
+    for row, column in np.argwhere(right >= 0):
+        verdict = "right" if right[row, column] else f"wrong, it is {truth[row, column]}"
+        found = f"{decoded[row, column]} ({100 * sure[row, column]:.0f} % sure), {verdict}"
+        texts[row, column] = f"{_STEPS[form]} {steps[row]}, {where} {places[column]}: {found}<br>{held_out[row]}"
     return texts
 
 
