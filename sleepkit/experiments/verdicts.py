@@ -78,15 +78,20 @@ def more_passes_go_deeper(figure: xr.Dataset) -> Verdict:
     outcome: Outcome = "reproduced" if all(low > 0 for _, low, _ in steps) else "partly" if whole[1] > 0 else "not"
     means = ", ".join(f"N = {n}: {_percent(accuracy.accuracy.sel(n_passes=n).mean())}" for n in counts)
     letter = depth_symbol(figure.attrs["task"]).paper
-    reached = ", ".join(
-        f"{letter} = {reach(accuracy, n)} with N = {n}" if reach(accuracy, n) else f"nowhere with N = {n}" for n in counts
-    )
+    reached = _reached({n: reach(accuracy, n) for n in counts}, letter)
     gain, low, high = (100 * value for value in whole)
     sentence = (
         f"Over all depths, {means} % of the answers are right; N = {counts[-1]} gains {gain:.1f} points on N = {counts[0]} "
-        f"({low:.1f} to {high:.1f}, {_interval(accuracy)}). Half way from the floor to 100 %, or better: up to {reached}."
+        f"({low:.1f} to {high:.1f}, {_interval(accuracy)}). Half way from the floor to 100 %, or better: {reached}."
     )
-    return Verdict(outcome, f"{means} %; half way from the floor or better up to {reached}", sentence)
+    return Verdict(outcome, f"{means} %; half way from the floor or better {reached}", sentence)
+
+
+def _reached(depths: dict[int, int], letter: str) -> str:
+    """Say up to which depth each N comes, and which N come nowhere (depth 0)."""
+    far = ", ".join(f"{letter} = {depth} with N = {n}" for n, depth in depths.items() if depth)
+    nowhere = ", ".join(f"N = {n}" for n, depth in depths.items() if not depth)
+    return "; ".join(words for words in (far and f"up to {far}", nowhere and f"nowhere with {nowhere}") if words)
 
 
 def a_pass_is_worth_a_layer(figure: xr.Dataset) -> Verdict:

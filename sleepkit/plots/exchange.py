@@ -1,11 +1,16 @@
 """Passes against layers: accuracy over the number of blocks applied to a window."""
 
+import math
+
 import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.plots.learning import shade
 from sleepkit.plots.theme import Theme, dress, palette
 from sleepkit.results import check
+
+_LABELLED = ("top left", "top right", "bottom left", "bottom right")
+_SYMBOLS = ("circle", "square", "diamond")
 
 
 def accuracy_by_blocks(
@@ -36,10 +41,11 @@ def accuracy_by_blocks(
             y=row.values.tolist(),
             text=[f"N = {n}" for n in passes],
             mode="lines+markers+text",
-            textposition="top center",
+            textposition=_LABELLED[place % len(_LABELLED)],
             name=f"{n_layers} layers",
             line={"color": shade(place, len(all_layers)), "width": 2.5},
-            marker={"size": 9},
+            # Where points fall together, the later and smaller one leaves the earlier to be seen.
+            marker={"size": max(15 - 3 * place, 8), "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
             hovertemplate=f"{n_layers} layers, %{{text}}: %{{y:.1%}}<extra></extra>",
         )
     floor = float(figure.floor.mean())
@@ -47,9 +53,13 @@ def accuracy_by_blocks(
         y=floor, line={"color": palette(theme).floor, "dash": "dot", "width": 2}, annotation_text="floor (best constant)"
     )
     dress(drawn, theme=theme, title=title, height=height)
-    applied = sorted({len(layers.split()) * n for layers in all_layers for n in figure.n_passes.values.tolist()})
+    applied = sorted({blocks for line in drawn.data for blocks in line.x})
     drawn.update_xaxes(
-        title_text="blocks applied to a window, N x layers", type="log", tickvals=applied, ticktext=list(map(str, applied))
+        title_text="blocks applied to a window, N x layers",
+        type="log",
+        tickvals=applied,
+        ticktext=list(map(str, applied)),
+        range=[math.log10(applied[0]) - 0.08, math.log10(applied[-1]) + 0.08],  # room for the labels at the sides
     )
     drawn.update_yaxes(title_text="accuracy of one answer, all depths", tickformat=".0%")
     return drawn

@@ -89,6 +89,14 @@ def test_gains_of_every_n_reproduce_and_gains_of_the_last_alone_do_so_partly() -
     assert more_passes_go_deeper(figure_of(none, n_total=1000)).outcome == "not"
 
 
+def test_a_verdict_says_how_deep_each_n_comes_and_which_come_nowhere() -> None:
+    some = {(1, 0): [110, 100], (2, 0): [120, 100], (4, 0): [900, 100]}
+    numbers = more_passes_go_deeper(figure_of(some, n_total=1000, floor=0.1)).numbers
+    assert numbers.endswith("half way from the floor or better up to t = 1 with N = 4; nowhere with N = 1, N = 2")
+    none = {(1, 0): [110, 100], (4, 0): [120, 100]}
+    assert more_passes_go_deeper(figure_of(none, n_total=1000, floor=0.1)).numbers.endswith("better nowhere with N = 1, N = 4")
+
+
 def test_one_lucky_seed_of_three_is_no_finding() -> None:
     counts = {(1, seed): [500] for seed in range(3)} | {(4, 0): [900], (4, 1): [510], (4, 2): [505]}
     assert more_passes_go_deeper(figure_of(counts, n_total=1000)).outcome == "not"
