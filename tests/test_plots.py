@@ -344,12 +344,6 @@ def test_the_timeline_has_a_block_for_every_pass_and_frames_the_one_looked_at(tr
     assert all(a + w <= b + 1e-9 for a, w, b in zip(bars.base, bars.x, bars.base[1:], strict=False))
     assert bars.text[0] == "read"
     assert bars.text[-1] == "answer"
-    summary = plots.timeline_summary(tree, window=1, sleep_pass=2)
-    assert f"{QUESTION} windows of {N_PASSES} passes" in summary
-
-
-def test_the_timeline_of_many_passes_leaves_the_numbers_out() -> None:
-    assert set(plots.timeline(traced(n_passes=40)).data[0].text) == {"", "answer"}
 
 
 @pytest.mark.parametrize("builder", [plots.fast_weights, plots.attention])
