@@ -123,7 +123,7 @@ def fast_weight_change(
             hovertemplate=f"window {window}, pass %{{x}}: |dS| = %{{y:.2f}}<extra></extra>",
         )
     dress(figure, theme=theme, title=title, height=height)
-    figure.update_xaxes(title_text="pass (1 reads, later ones are asleep)", dtick=1)
+    figure.update_xaxes(title_text="pass (1 reads, later ones are asleep)", dtick=1 if change.shape[1] <= 9 else 4)
     figure.update_yaxes(title_text="norm of the change", rangemode="tozero")
     return figure
 

@@ -12,7 +12,7 @@ from sleepkit.plots.theme import FONT, Theme, dress, palette, pass_colour
 from sleepkit.results import group
 
 _MONO = "ui-monospace,Menlo,Consolas,monospace"
-_N_CHOICES = 4
+_N_CHOICES, _LEAST = 4, 0.005
 
 
 def reasoning_path(tree: xr.DataTree, *, answer: int = 0, theme: Theme = "light") -> str:
@@ -78,8 +78,9 @@ def probability_bars(
     truth = str(both[0]["truth"].values[answer]).split(" ")[0]
     rows = [each["probability"].values[answer] for each in both]
     choices = both[0]["choice"].values.astype(str).tolist()
-    best = np.argsort(-np.maximum(*rows), kind="stable")[:_N_CHOICES].tolist()
-    shown = best if choices.index(truth) in best else [*best[:-1], choices.index(truth)]
+    likeliest = np.maximum(*rows)
+    best = [int(choice) for choice in np.argsort(-likeliest, kind="stable")[:_N_CHOICES] if likeliest[choice] >= _LEAST]
+    shown = best if choices.index(truth) in best else [*best[: _N_CHOICES - 1], choices.index(truth)]
     labels = [f"{choices[choice]} (true)" if choices[choice] == truth else choices[choice] for choice in shown]
     figure, colours = go.Figure(), palette(theme)
     fills = (colours.accent, pass_colour(1, theme))

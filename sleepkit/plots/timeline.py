@@ -53,6 +53,7 @@ def timeline(
     blocks, colours = _blocks(tree), palette(theme)
     fills = [_colour(block, tree, theme) for block in blocks]
     here = [block.window == window and block.sleep_pass == chosen for block in blocks]
+    grounds = [_colour(block, int(tree.attrs["n_passes"]), theme) for block in blocks]
     figure = go.Figure(
         go.Bar(
             orientation="h",

@@ -140,7 +140,8 @@ class Affine(WrittenTask[AffineConfig]):
 
     def steps(self, context: list[int], query: list[int]) -> list[Step]:
         """Return the value after each map."""
-        return [Step(self.vocab[value], 2 * (step - 1)) for step, value in enumerate(self.path(context, query))]
+        words = self.vocab
+        return [Step(words[value], 2 * (step - 1)) for step, value in enumerate(self.path(context, query))]
 
     def guesses(self, depth: np.ndarray) -> Floor:
         """A prefix is uniform among the maps, so a value is uniform whatever is asked.

@@ -207,7 +207,8 @@ class Circuit(WrittenTask[CircuitConfig]):
         deepest = max(levels_of(lines).values())
         if deepest > config.n_levels:
             refuse_text(f"must be at most {config.n_levels}", "the number of levels", str(deepest))
-        return [self.vocab.index(word) for line in lines for word in line]
+        number_of = {word: token for token, word in enumerate(self.vocab)}
+        return [number_of[word] for line in lines for word in line]
 
     def query_coords(self, context: list[int], query: list[int], where: str) -> dict[str, int]:
         """Return how many gates the one that is asked hangs on, itself included."""
@@ -229,7 +230,8 @@ class Circuit(WrittenTask[CircuitConfig]):
 
     def _lines(self, context: list[int]) -> list[tuple[str, ...]]:
         """Inputs (name, value), then gates (name, kind, argument, argument)."""
-        rest, names = 2 * self.config.n_inputs, [self.vocab[token] for token in context]
+        rest, words = 2 * self.config.n_inputs, self.vocab
+        names = [words[token] for token in context]
         inputs = [tuple(names[start : start + 2]) for start in range(0, rest, 2)]
         return inputs + [tuple(names[start : start + 4]) for start in range(rest, len(names), 4)]
 

@@ -18,6 +18,7 @@ from sleepkit.tasks.base import Batch, Task
 from sleepkit.tasks.own_input import TEXT, Reasoning
 
 LONGEST_TEXT = 20_000
+_CAPABILITIES = ("depth_in_text", "known_depths", "input_help", "depth_options", "write", "read", "reasoning")
 
 
 @runtime_checkable
@@ -70,15 +71,18 @@ def at_depth(task: Task, depth: int | None, **options: Any) -> Task:
             option that changes the vocabulary, by name.
     """
     able = explorable(task)
-    changes = {} if depth is None else _asked(able, depth)
-    for name in options:
-        require(name not in changes, name, f"must be left to depth, which is {depth}", options[name])
-    changed = _changed(task, {**changes, **options})
-    if changed.vocab != task.vocab:
+    if depth is not None:
+        for name in able.depth_options(_known(able, depth)):
+            require(name not in options, name, f"must be left to depth, which is {depth}", options.get(name))
+    sized = _changed(task, options)
+    if sized.vocab != task.vocab:
         blamed = [name for name, value in options.items() if _speaks_otherwise(task, name, value)] or list(options)
         rule = "must keep the vocabulary, or no model trained on it fits"
         refuse(", ".join(blamed), rule, options[blamed[0]] if len(blamed) == 1 else [options[name] for name in blamed])
-    return changed
+    if depth is None:
+        return sized
+    able = explorable(sized)
+    return _changed(sized, able.depth_options(_known(able, depth)))
 
 
 def write(task: Task, batch: Batch) -> str:
@@ -108,7 +112,7 @@ def read(task: Task, text: str, *, depth: int | None = None) -> Batch:
     require(isinstance(text, str), TEXT, "must be a string", type(text).__name__)
     require(len(text) <= LONGEST_TEXT, TEXT, f"must have at most {LONGEST_TEXT} characters", len(text))
     if depth is not None:
-        _check_depth(able, depth)
+        _known(able, depth)
     example = able.read(text, depth).map(lambda tensor: tensor.long().contiguous())
     assert not unsolved(task, example).any()
     return example
@@ -133,7 +137,8 @@ def reasoning(task: Task, batch: Batch) -> xr.Dataset:
     """Return the way to every answer of one example.
 
     Returns:
-        ``text`` [answer, step]: where the way has come to, "" beyond its end; step 0 is the start, the last step the answer.
+        ``text`` [answer, step]: where the way has come to, "" beyond its end; step 0 is the start, the last step
+            the answer, spelled as answers are.
         ``position`` [answer, step]: position in the sequence of the first token that the step reads, -1 for none.
         attrs: ``form`` ("automaton", "walk" or "chain", see ``Reasoning``), and ``asked_cell`` of an automaton. Answers that the
         example does not ask are left out.
@@ -166,17 +171,12 @@ def explorable(task: Task) -> Explorable:
     return refuse("task", f"must have {', '.join(lacks)} to be explored (see sleepkit.tasks.explore.Explorable)", task.name)
 
 
-_CAPABILITIES = ("depth_in_text", "known_depths", "input_help", "depth_options", "write", "read", "reasoning")
-
-
-def _asked(task: Explorable, depth: int) -> dict[str, Any]:
-    _check_depth(task, depth)
-    return task.depth_options(depth)
-
-
-def _check_depth(task: Explorable, depth: int) -> None:
-    whole = isinstance(depth, int) and not isinstance(depth, bool)
-    require(whole and depth in task.known_depths, "depth", f"must be one of {', '.join(map(str, task.known_depths))}", depth)
+def _known(task: Explorable, depth: int) -> int:
+    known = task.known_depths
+    together = len(known) > 2 and known == tuple(range(known[0], known[-1] + 1))
+    rule = f"must be {known[0]} to {known[-1]}" if together else f"must be one of {', '.join(map(str, known))}"
+    require(isinstance(depth, int) and not isinstance(depth, bool) and depth in known, "depth", rule, depth)
+    return depth
 
 
 def _changed(task: Task, changes: dict[str, Any]) -> Task:

@@ -188,8 +188,9 @@ class Permutations(WrittenTask[PermutationsConfig]):
     def steps(self, context: list[int], query: list[int]) -> list[Step]:
         """Return where the point, or the identity, has got to after each permutation."""
         path = self.path(context, query)
+        words = self.vocab
         met = path if self.askable else [0, *path]  # the identity is the first of a group
-        return [Step(self.vocab[token], (step - 1) * self._token_len) for step, token in enumerate(met)]
+        return [Step(words[token], (step - 1) * self._token_len) for step, token in enumerate(met)]
 
     @property
     def _token_len(self) -> int:

@@ -166,8 +166,9 @@ class Pointers(WrittenTask[PointersConfig]):
 
     def steps(self, context: list[int], query: list[int]) -> list[Step]:
         """Return the node after each hop, with the edge that leads there."""
-        met, edge_of = self.path(context, query), {start: 2 * number for number, start in enumerate(context[::2])}
-        return [Step(self.vocab[met[0]], -1), *(Step(self.vocab[end], edge_of[start]) for start, end in itertools.pairwise(met))]
+        words, met = self.vocab, self.path(context, query)
+        edge_of = {start: 2 * number for number, start in enumerate(context[::2])}
+        return [Step(words[met[0]], -1), *(Step(words[end], edge_of[start]) for start, end in itertools.pairwise(met))]
 
     def guesses(self, depth: np.ndarray) -> Floor:
         """All nodes are alike, so each but the start is reached equally often: chance is a guess among those.

@@ -282,9 +282,16 @@ def _block(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: S
     def source(purpose: str) -> np.random.Philox:
         return stream(config.seed, task.name, task.version, split, purpose, number)
 
-    contents = _held(task, split, source("contents"))
+    contents = _contents(task_class, config.replace(depths=None, depth_weights=None), split, number)
     depth = _depths(config, split, number, source("depths"))
     return laid_out(task.ask(contents, depth, source("questions")), depth)
+
+
+@functools.lru_cache(maxsize=4)
+def _contents(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: Split, number: int) -> np.ndarray:
+    """Draw the contents of one block; kept, since whoever looks at one depth after the other draws the same ones."""
+    task = task_class(config)
+    return _held(task, split, stream(config.seed, task.name, task.version, split, "contents", number))
 
 
 def laid_out(asked: Asked, depth: np.ndarray) -> Batch:

@@ -286,12 +286,19 @@ def _weights(config: Rule110Config) -> np.ndarray:
 @functools.lru_cache(maxsize=4)
 def _block(config: Rule110Config, split: Split, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw the strings [4096, n_strings] (packed) and depth choices of one block of examples."""
-    n_words = _BLOCK * config.n_strings
-    words = _draw_strings(_stream(config, split, "strings", number), split, config.width, n_words)
+    words = _strings(config.replace(rollout_depth=0, depth_weights=None), split, number)
     choice = np.zeros((_BLOCK, config.n_strings), dtype=np.int64)
     if config.mixed:
         choice = _drawn_depths(config, number) if split == "train" else _balanced_depths(config, split, number)
-    return words.reshape(_BLOCK, config.n_strings), choice
+    return words, choice
+
+
+@functools.lru_cache(maxsize=4)
+def _strings(config: Rule110Config, split: Split, number: int) -> np.ndarray:
+    """Draw the strings of one block; kept, since whoever looks at one depth after the other draws the same ones."""
+    n_words = _BLOCK * config.n_strings
+    words = _draw_strings(_stream(config, split, "strings", number), split, config.width, n_words)
+    return words.reshape(_BLOCK, config.n_strings)
 
 
 def _stream(config: Rule110Config, split: Split, purpose: str, block: int) -> np.random.Philox:

@@ -136,7 +136,7 @@ class WrittenTask(QuestionTask[ConfigType]):
         return queries
 
     def _asked_about(self, word: str, where: str) -> int:
-        words = [self.vocab[token] for token in self.askable]
+        words = self.vocab[self.askable.start : self.askable.stop]
         if word not in words:
             refuse_text(f"must be about one of {words[0]} to {words[-1]}", where, word)
         return self.askable[words.index(word)]

@@ -1,7 +1,7 @@
 """The controls at the left: what is asked of the model, and where to look."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import panel as pn
@@ -44,8 +44,8 @@ class Controls(pn.viewable.Viewer):
         status: StatusLine,
         *,
         on_model: Callable[[str], None],
-        on_text: Callable[[str], None],
-        on_edit: Callable[[], None],
+        on_text: Callable[[str], Awaitable[None]],
+        on_edit: Callable[[], Awaitable[None]],
         on_export: Callable[[], io.BytesIO],
         **params: Any,
     ) -> None:
@@ -75,9 +75,10 @@ class Controls(pn.viewable.Viewer):
         self.text = pmu.TextAreaInput(
             label="Own example (empty: a held-out one)", value=state.text, rows=2, max_rows=6, size="small", **_WIDE
         )
-        self.text.param.watch(lambda event: on_text(event.new), "value_input")
+        self._on_text, self._on_edit = on_text, on_edit
+        self.text.param.watch(self._typed, "value_input")
         self._edit = pmu.Button(label="Edit the example on show", variant="text", size="small", margin=(0, 12))
-        self._edit.on_click(lambda _: on_edit())
+        self._edit.on_click(self._edited)
         self.text_help = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 12))
         self._window = pmu.IntSlider(label="Window looked at", start=0, end=1, **_WIDE)
         self._pass = pmu.IntSlider(label="Pass looked at", start=0, end=1, **_WIDE)
@@ -158,6 +159,12 @@ class Controls(pn.viewable.Viewer):
             return
         self._status.accept("input")
         self._state.window_len = int(text)
+
+    async def _typed(self, event: Any) -> None:
+        await self._on_text(event.new)
+
+    async def _edited(self, _: Any) -> None:
+        await self._on_edit()
 
     def _on_window(self, event: Any) -> None:
         if event.new != self._state.window:

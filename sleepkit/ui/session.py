@@ -40,8 +40,8 @@ class ExplorerSession:
             subject(state.model),
             self.status,
             on_model=self._on_model,
-            on_text=self._on_text,
-            on_edit=self._on_edit,
+            on_text=self._read_text,
+            on_edit=self._edit,
             on_export=self.export,
         )
         self.finding = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
@@ -259,9 +259,6 @@ class ExplorerSession:
             except SleepkitError as error:
                 self.status.refuse(str(error), "settings")
 
-    def _on_text(self, text: str) -> None:
-        pn.state.execute(lambda: self._read_text(text))
-
     async def _read_text(self, text: str) -> None:
         """Check what was typed when the typing rests; only an example of the task reaches the state."""
         turn = self._text_turns.take()
@@ -281,9 +278,6 @@ class ExplorerSession:
         if not turn.over:
             self.controls.text.param.update(error_state=False, helper_text="")
             self.state.text = request.text
-
-    def _on_edit(self) -> None:
-        pn.state.execute(self._edit)
 
     async def _edit(self) -> None:
         """Put the held-out example on show into the field for the user's own."""

@@ -46,8 +46,11 @@ def test_the_tabs_show_both_n_their_difference_and_the_data(visitor: Visit) -> N
     until(lambda: page.locator(".sk-weights-difference .js-plotly-plot .main-svg").count() > 0, page)
     page.get_by_role("button", name="data", exact=True).click()
     until(lambda: page.locator(".sk-data table.sk-table").count() == 3, page)
+    page.locator(".sk-data").get_by_role("combobox").click()
+    page.get_by_role("option", name="accuracy.csv").click()
+    page.wait_for_timeout(500)
     with page.expect_download() as waiting:
-        page.get_by_role("link", name="accuracy.csv").or_(page.get_by_role("button", name="accuracy.csv")).first.click()
+        page.locator(".sk-data").get_by_text("Download").click()
     with open(waiting.value.path()) as file:
         assert file.readline().startswith("source,n_passes,depth,accuracy")
     assert "tab=" in search(page)

@@ -1,4 +1,4 @@
-"""What the explorer asks of every task: one depth at a time, own examples that are checked, the way to every answer."""
+"""What the explorer asks of every task: one depth at a time, own examples that read back, the way to every answer."""
 
 from typing import Any
 
@@ -8,51 +8,11 @@ import pytest
 
 from sleepkit import tasks
 from sleepkit.errors import InvalidInputError
-from sleepkit.tasks import Batch, Task, explore
-from tests.support.compare import assert_same_bits
+from sleepkit.tasks import Batch, Task, depo, depo_graphs, explore, gsm, questions, rule110
+from tests.support.explored import CASES, assert_same_batch, depth_beside, make
 
 SPLITS = ("train", "validation", "test")
-SINGLE: dict[str, Any] = {"names": "single", "n_nodes": 8, "n_symbols": 12, "n_hops": 4, "n_queries": 8, "window_len": 32}
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "rule110": ("rule110", {"width": 16, "rollout_depth": list(range(1, 11))}),
-    "rule110-fixed": ("rule110", {"width": 64, "n_strings": 2, "rollout_depth": 12, "strings_per_window": 2}),
-    "depo": ("depo", {**SINGLE, "test_hops": [1, 2, 3, 4]}),
-    "depo-paper": ("depo", {}),
-    "depo-1-2": ("depo", {"names": "1-2", "n_nodes": 9, "n_symbols": 3, "n_queries": 3, "window_len": 18}),
-    "depo-aligned": ("depo", {"align_edges": True, "n_nodes": 40}),
-    "gsm": ("gsm", {}),
-    "gsm-last": ("gsm", {"n_ops": 5, "question": "last", "modulus": 23, "max_constant": 9}),
-    "gsm-english": ("gsm", {"n_ops": 3, "rendering": "english", "modulus": 23, "context_len": 700, "window_len": 300}),
-    "gsm-leaves": ("gsm", {"n_ops": 2, "forms": ["leaf", "copy"], "question": "last"}),
-    "affine": ("affine", {}),
-    "affine-3": ("affine", {"modulus": 3, "n_maps": 12, "n_queries": 5, "depths": [1, 5, 12], "window_len": 10}),
-    "circuit": ("circuit", {}),
-    "circuit-sums": ("circuit", {"gates": ["xor", "xnor"], "n_inputs": 7, "n_gates": 15, "n_levels": 5, "n_queries": 1}),
-    "images": ("permutations", {}),
-    "elements": ("permutations", {"group": "S4xZ5", "written": "elements", "window_len": 4}),
-    "pointers": ("pointer-chasing", {}),
-    "pointers-12": ("pointer-chasing", {"n_nodes": 12, "n_hops": 6, "n_queries": 3, "window_len": 16}),
-}
 EVERY = pytest.mark.parametrize("case", CASES)
-
-
-def make(case: str) -> Task:
-    name, options = CASES[case]
-    return tasks.create(name, **options)
-
-
-def depth_beside(task: Task, batch: Batch) -> int | None:
-    """The depth to give beside a written example: the one of all questions, None if it stands in the text."""
-    depths = set(batch.coords["depth"][batch.asked].tolist())
-    return None if explore.depth_in_text(task) or len(depths) > 1 else depths.pop()
-
-
-def assert_same_batch(actual: Batch, expected: Batch) -> None:
-    for name in ("tokens", "targets", "segment", "answer_id"):
-        assert_same_bits(getattr(actual, name), getattr(expected, name), what=name)
-    assert actual.coords.keys() == expected.coords.keys()
-    for name, coord in actual.coords.items():
-        assert_same_bits(coord, expected.coords[name], what=name)
 
 
 def read_or_refusal(task: Task, text: str, depth: int | None) -> Batch | str:
@@ -151,28 +111,63 @@ def test_the_example_of_the_help_is_one(case: str) -> None:
     assert explore.read(task, text, depth=depth).size == 1
 
 
-def test_a_text_that_is_too_long_is_refused_before_it_is_read() -> None:
-    task = make("rule110")
-    with pytest.raises(InvalidInputError, match=r"^text: must have at most 20000 characters, got 20001$"):
-        explore.read(task, "0" * 20_001, depth=1)
+@pytest.mark.parametrize(
+    ("case", "depth", "options", "message"),
+    [
+        ("rule110", 11, {}, "depth: must be 1 to 10, got 11"),
+        ("rule110", True, {}, "depth: must be 1 to 10, got True"),
+        ("rule110", 3, {"n_string": 2}, "Rule110Config.n_string: unknown setting; known: width"),
+        (
+            "rule110",
+            3,
+            {"rollout_depth": [3]},
+            "rollout_depth: must keep the vocabulary, or no model trained on it fits, got [3]",
+        ),
+        ("rule110", 3, {"depth_weights": None}, "depth_weights: must be left to depth, which is 3, got None"),
+        ("depo", 3, {"n_symbols": 13}, "n_symbols: must keep the vocabulary, or no model trained on it fits, got 13"),
+        ("depo", 3, {"n_nodes": 4}, "n_queries: must be between 1 and n_nodes=4, got 8"),
+        ("depo", None, {"n_hops": 5, "n_nodes": 9}, "n_hops: must keep the vocabulary, or no model trained on it fits, got 5"),
+        ("gsm", 9, {}, "depth: must be 1 to 8, got 9"),
+        ("gsm", 2, {"n_places": 17}, "n_places: must keep the vocabulary, or no model trained on it fits, got 17"),
+        ("affine", 2, {"n_maps": 9}, "n_maps: must keep the vocabulary, or no model trained on it fits, got 9"),
+        ("images", 2, {"group": "S3", "written": "elements"}, "group, written: must keep the vocabulary, or no model"),
+    ],
+)
+def test_what_changes_the_vocabulary_or_is_no_depth_is_refused_by_name(
+    case: str, depth: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        explore.at_depth(make(case), depth, **options)
+    assert str(refused.value).startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("case", "text", "depth", "message"),
+    ("case", "options", "n_answers"),
     [
-        ("rule110", "0110", 1, "text: string 1 must have 16 cells, not 4, got '0110'"),
-        ("rule110", "01" * 8 + " 0x1", 1, "text: string 2 must hold cells 0 and 1, not 'x', got '0x1'"),
-        ("rule110", " ".join(["01" * 8] * 3), 1, "text: the number of strings must be 4, got '3'"),
-        ("rule110", "t=1 t=2 " + "01" * 8, None, "text: string 1 must have one depth at most, got 't=2'"),
-        ("rule110", " ".join(["01" * 8] * 4) + " t=2", 1, "text: a depth must stand before a string, got 't=2'"),
-        ("rule110", " ".join(["t=11 " + "01" * 8] * 4), None, "text: depths must be among 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, got"),
-        ("rule110", "01" * 8, None, "depth: must be given where the text names none, as in string 1, got None"),
-        ("rule110", "t=2 " + "01" * 8, 3, "depth: must be None or what the text names, 2 in string 1, got 3"),
-        ("rule110", "01" * 8, 11, "depth: must be one of 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, got 11"),
-        ("rule110-fixed", "01" * 32, 11, "depth: must be one of 12, got 11"),
+        ("rule110", {"n_strings": 7}, 7),
+        ("depo", {"n_nodes": 5, "n_queries": 3}, 3),
+        ("gsm", {"context_len": 300}, 1),
+        ("affine", {"n_queries": 1, "window_len": 4}, 1),
     ],
 )
-def test_what_is_wrong_with_a_text_is_said_with_its_place_and_rule(case: str, text: str, depth: Any, message: str) -> None:
-    with pytest.raises(InvalidInputError) as refused:
-        explore.read(make(case), text, depth=depth)
-    assert str(refused.value).startswith(message)
+def test_the_context_takes_another_size(case: str, options: dict[str, Any], n_answers: int) -> None:
+    task = make(case)
+    other = explore.at_depth(task, 2, **options)
+    batch = other.batch("test", 0, 3)
+    assert other.vocab == task.vocab
+    assert batch.n_answers == n_answers
+    assert set(batch.coords["depth"].flatten().tolist()) == {2}
+    assert {name: getattr(other.config, name) for name in options} == options
+
+
+@EVERY
+def test_going_from_depth_to_depth_draws_the_contexts_of_a_task_made_anew(case: str) -> None:
+    name, options = CASES[case]
+    task = make(case)
+    deepest = explore.known_depths(task)[-1]
+    along = [explore.at_depth(task, depth).batch("test", 0, 3) for depth in explore.known_depths(task)][-1]
+    for cached in (rule110._block, rule110._strings, questions._block, questions._contents, depo._block, gsm._block):
+        cached.cache_clear()
+    depo_graphs._evaluation_names.cache_clear()
+    alone = explore.at_depth(tasks.create(name, **options), deepest).batch("test", 0, 3)
+    assert_same_batch(along, alone)

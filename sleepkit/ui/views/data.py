@@ -14,7 +14,7 @@ from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
 from sleepkit.ui.views.base import View
 
-_BUTTONS_HEIGHT = 92
+_CHOICE_HEIGHT = 56
 _ABOUT = (
     "The accuracies and answers on show as tables, and every array of the trace with its axes. "
     "All of it can be taken away as netCDF (with settings and provenance) or CSV."
@@ -32,23 +32,16 @@ class DataView(View):
 
     def __init__(self, state: ExplorerState, *, exports: dict[str, Callable[[], io.BytesIO]], height: int, **params: Any) -> None:
         super().__init__(state, name="data", about=_ABOUT, height=height, **params)
-        below = self.height - _BUTTONS_HEIGHT
+        below = self.height - _CHOICE_HEIGHT
         self._body, self._body_height = pn.pane.HTML("", sizing_mode="stretch_width", height=below, margin=0), below
-        buttons = [
-            pmu.FileDownload(
-                label=name,
-                filename=name,
-                callback=make,
-                size="small",
-                variant="outlined",
-                width=178,
-                margin=(2, 8, 4, 0),
-                sx={"textTransform": "none"},
-            )
-            for name, make in exports.items()
-        ]
-        files = pn.Row(*buttons, sizing_mode="stretch_width", margin=0, styles={"flex-wrap": "wrap"})
-        self._view = self.framed(files, self._body, grow=None)
+        self._files = exports
+        which = pmu.Select(label="File to take away", options=list(exports), size="small", width=240, margin=(8, 8, 4, 0))
+        self._download = pmu.FileDownload(
+            label="Download", filename=which.value, callback=exports[which.value], size="small", margin=(8, 0)
+        )
+        which.param.watch(self._on_which, "value")
+        choice = pn.Row(which, self._download, sizing_mode="stretch_width", height=_CHOICE_HEIGHT, margin=0)
+        self._view = self.framed(choice, self._body, grow=None)
 
     def draw(self, picture: Picture) -> None:
         """Write the tables."""
@@ -60,6 +53,9 @@ class DataView(View):
         ]
         self._body.object = html.scrolling("".join(parts), self._body_height, "Tables")
         self.entitle("Data", "what the pictures are drawn from")
+
+    def _on_which(self, event: Any) -> None:
+        self._download.param.update(filename=event.new, callback=self._files[event.new])
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view
