@@ -13,6 +13,8 @@ from sleepkit.results import group
 _READ, _ASLEEP, _ANSWER, _GAP = 1.0, 0.75, 1.6, 0.35
 _ANSWER_SHARE, _GAP_SHARE = 0.1, 0.012  # of all passes together, at the least: both stay visible among many passes
 _NARROWEST, _NAME_WIDTH, _SHORT_NAME_WIDTH = 340, 58, 24  # pixels: a phone, the room of "window 0", that of "w 0"
+# The first and the last pass asleep; those between are mixed.
+_SLEEP = {"light": ("#74c0fc", "#1a3f94"), "dark": ("#a5d8ff", "#4263eb")}
 _ROWS = 84.0  # what the vertical axis counts; at the default height one unit is one pixel
 
 
@@ -53,7 +55,6 @@ def timeline(
     blocks, colours = _blocks(tree), palette(theme)
     fills = [_colour(block, tree, theme) for block in blocks]
     here = [block.window == window and block.sleep_pass == chosen for block in blocks]
-    grounds = [_colour(block, int(tree.attrs["n_passes"]), theme) for block in blocks]
     figure = go.Figure(
         go.Bar(
             orientation="h",
@@ -119,7 +120,7 @@ def _colour(block: _Block, tree: xr.DataTree, theme: Theme) -> str:
     if block.sleep_pass == 1:
         return pass_colour(1, theme)
     depth = (block.sleep_pass - 2) / max(last_pass(tree, block.window) - 2, 1)
-    ends = [plotly.colors.hex_to_rgb(pass_colour(n_passes, theme)) for n_passes in (2, 4)]
+    ends = [plotly.colors.hex_to_rgb(colour) for colour in _SLEEP[theme]]
     channels = plotly.colors.find_intermediate_color(*ends, depth)
     return "#" + "".join(f"{round(channel):02x}" for channel in channels)
 
