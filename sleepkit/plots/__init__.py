@@ -8,6 +8,7 @@ from sleepkit.plots.exchange import accuracy_by_blocks
 from sleepkit.plots.fast_weights import colour_limit, fast_weight_change, fast_weights, fast_weights_summary
 from sleepkit.plots.generalisation import accuracy_by_passes
 from sleepkit.plots.learning import learning_curves
+from sleepkit.plots.memory import memory_reading, memory_reading_summary
 from sleepkit.plots.moment import last_pass, pass_name
 from sleepkit.plots.reasoning import probability_bars, reasoning_path
 from sleepkit.plots.spectrum import state_norm, state_spectrum
@@ -33,6 +34,8 @@ __all__ = [
     "fast_weights_summary",
     "last_pass",
     "learning_curves",
+    "memory_reading",
+    "memory_reading_summary",
     "palette",
     "pass_colour",
     "pass_name",

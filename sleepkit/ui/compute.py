@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import xarray as xr
 
 from sleepkit import zoo
+from sleepkit.errors import InvalidInputError
 from sleepkit.ui.state import AccuracyRequest, TraceRequest, opening_request
 from sleepkit.ui.subject import subject
 
@@ -130,7 +131,7 @@ class TraceSource:
         """Return a trace that needs no computing: one that was computed before, or a bundled one; None otherwise."""
         trace = self._traces.get(request)
         if trace is None and request == opening_request(subject(request.model)).at(request.n_passes):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(InvalidInputError):  # no trace at this N is bundled
                 trace = self._traces.put(request, zoo.load_opening(request.model, request.n_passes))
         return trace
 

@@ -7,15 +7,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sleepkit.zoo.folder import names
+from sleepkit.zoo.opening import load_opening
+from sleepkit.zoo.probe import NoReadingError, Probe, load_probe
 from sleepkit.zoo.record import Facts, facts
 
 if TYPE_CHECKING:
     from sleepkit.zoo.card import Card
-    from sleepkit.zoo.shelf import load, load_card, publish
+    from sleepkit.zoo.fitting import fit_probe
+    from sleepkit.zoo.making import publish, write_openings
+    from sleepkit.zoo.shelf import load, load_card
 
-_NAMES = {"Card": "card", "load": "shelf", "load_card": "shelf", "publish": "shelf"}
+_NAMES = {
+    "Card": "card",
+    "fit_probe": "fitting",
+    "load": "shelf",
+    "load_card": "shelf",
+    "publish": "making",
+    "write_openings": "making",
+}
 
-__all__ = ["Card", "Facts", "facts", "load", "load_card", "names", "publish"]
+__all__ = [
+    "Card",
+    "Facts",
+    "NoReadingError",
+    "Probe",
+    "facts",
+    "fit_probe",
+    "load",
+    "load_card",
+    "load_opening",
+    "load_probe",
+    "names",
+    "publish",
+    "write_openings",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sleepkit import results
-from sleepkit.ui import SleepExplorer, build_app, compute
+from sleepkit.ui import build_app, compute
 from sleepkit.ui.compute import Workshop
 from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import ExplorerState
@@ -257,14 +257,3 @@ def test_the_app_is_built_without_a_server(workshop: Workshop) -> None:
     page = build_app(NAME, workshop=workshop)
     assert len(page.sidebar) == 1
     assert len(page.main) == 1
-
-
-def test_the_explorer_of_notebooks_draws_the_place_its_sliders_name(session: ExplorerSession) -> None:
-    explorer = SleepExplorer(session.picture.tree)
-    first = explorer.figures()[0].data[0].z
-    explorer.sleep_pass.value = 1
-    assert not np.array_equal(explorer.figures()[0].data[0].z, first, equal_nan=True)
-    explorer.window.value = session.picture.n_windows - 1
-    assert explorer.sleep_pass.value == 1
-    explorer.sleep_pass.value = 0
-    assert len(explorer.figures()) == 1
