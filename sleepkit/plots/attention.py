@@ -120,9 +120,7 @@ def _hover(corners: list[tuple[int, int]], shape: tuple[int, ...], texts: list[s
     return hover
 
 
-def _draw_line(
-    figure: go.Figure, corners: list[tuple[int, int]], n_rows: int, after: float, dash: str, colour: str
-) -> None:
+def _draw_line(figure: go.Figure, corners: list[tuple[int, int]], n_rows: int, after: float, dash: str, colour: str) -> None:
     """Draw an upright line through each head, ``after`` cells right of the middle of its first one."""
     for top, left in corners:
         line = {"color": colour, "width": 2, "dash": dash}

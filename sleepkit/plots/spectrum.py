@@ -63,12 +63,13 @@ def state_spectrum(
     dress(figure, theme=theme, title=title, height=height)
     figure.data = [*(line for line in figure.data if line.mode == "lines"), figure.data[chosen]]
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title_text="number, largest first")
+    figure.update_xaxes(title_text="number, largest first", range=[0.5, values.shape[1] + 0.5])
     top = float(np.log10(values.max())) if values.max() > 0 else 0.0
     figure.update_yaxes(title_text="singular value", type="log", range=[top - _DECADES, top + 0.15], dtick=1)
-    rest = "dotted: before the window" if chosen else "dotted: before the window, where you look"
-    _note(figure, f"<b>{pass_name(tree, window, chosen)}</b>", 0.99, colours.accent)
-    _note(figure, f"thin: other passes, later ones darker; {rest}", 0.99 - 20 / max(height - 96, 60), colours.muted)
+    others = f"<span style='color:{colours.muted}'>thin: other passes, dotted: before</span>"
+    words = f"<b>{pass_name(tree, window, chosen)}</b><br>{others}"
+    place = {"x": 1.0, "y": 1.0, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": "top", "align": "right"}
+    figure.add_annotation(text=words, showarrow=False, font={"size": 11, "color": colours.accent}, **place)
     return figure
 
 
@@ -130,7 +131,7 @@ def state_norm(
             mode="lines+markers+text",
             name=name,
             text=["", *[""] * (len(line) - 2), name][-len(line) :],
-            textposition="top center" if start == 0 else "bottom center",
+            textposition="top center",
             textfont={"color": colour},
             cliponaxis=False,
             line={"color": colour, "width": 2.5, "dash": dash},
@@ -140,8 +141,8 @@ def state_norm(
     dress(figure, theme=theme, title=title, height=height)
     figure.update_layout(showlegend=False)
     figure.update_xaxes(title_text="pass (0 before, 1 reads)", dtick=1 if len(norm) <= 9 else 4)
-    most = 1.15 * float(max(norm.max(), change.max())) or 1.0
-    figure.update_yaxes(title_text="norm", range=[-0.12 * most, most], zeroline=True)
+    most = 1.18 * float(max(norm.max(), change.max())) or 1.0  # room for the name above the last point
+    figure.update_yaxes(title_text="norm", range=[0, most])
     return figure
 
 
@@ -172,11 +173,6 @@ def _norms(tree: xr.DataTree, window: int, layer: int | None, head: int | None) 
     passes = _heads(tree, window, layer, head)
     change = np.diff(passes, axis=0)
     return np.sqrt((passes**2).sum(axis=(1, 2, 3))), np.sqrt((change**2).sum(axis=(1, 2, 3)))
-
-
-def _note(figure: go.Figure, text: str, y: float, colour: str) -> None:
-    place = {"x": 0.99, "y": y, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": "top"}
-    figure.add_annotation(text=text, showarrow=False, font={"size": 11, "color": colour}, **place)
 
 
 def _heads(tree: xr.DataTree, window: int, layer: int | None, head: int | None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Wake and sleep of one example on one line: every pass over every window, evictions, the answer."""
 
+import itertools
 from typing import NamedTuple
 
 import plotly.colors
@@ -157,7 +158,7 @@ def _name_windows(figure: go.Figure, blocks: list[_Block], theme: Theme) -> None
 def _mark_evictions(figure: go.Figure, blocks: list[_Block], tree: xr.DataTree, theme: Theme) -> None:
     """Draw a crossed line where a window is evicted; what the cross stands for is said below, at the right."""
     colours = palette(theme)
-    ends = [(a, (a.stop + b.start) / 2) for a, b in zip(blocks, blocks[1:], strict=False) if a.window != b.window and a.asleep]
+    ends = [(a, (a.stop + b.start) / 2) for a, b in itertools.pairwise(blocks) if a.window != b.window and a.asleep]
     if blocks[-1].asleep:
         ends.append((blocks[-1], blocks[-1].stop))
     if not ends:
