@@ -54,10 +54,10 @@ def accuracy_by_depth(
     legend_below(dress(figure, theme=theme, title=title, height=height))
     depth = depth_symbol(dataset.attrs.get("task", "")).label
     figure.update_xaxes(title_text=depth, tickmode="array", tickvals=depths)
-    figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.02], tickformat=".0%")
+    figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.04], tickformat=".0%")
     lows = [float(data[name].min()) for data in (dataset, measured) if data is not None for name in ("accuracy_low", "floor")]
     if min(lows) < 0.42:
-        figure.update_yaxes(range=[max(0.0, min(lows) - 0.03), 1.02])
+        figure.update_yaxes(range=[max(0.0, min(lows) - 0.03), 1.04])
     return figure
 
 
@@ -176,7 +176,7 @@ def _add_measured(figure: go.Figure, measured: xr.Dataset, theme: Theme) -> None
             y=accuracy.tolist(),
             error_y={"array": (high - accuracy).tolist(), "arrayminus": (accuracy - low).tolist(), "thickness": 1, "width": 3},
             mode="markers",
-            name=f"N = {n_passes}, now",
+            name=f"N = {n_passes}, measured now",
             marker={"symbol": "circle-open", "size": 11, "color": pass_colour(n_passes, theme), "line": {"width": 2}},
             hovertemplate=f"measured now, N = {n_passes}, depth %{{x}}: %{{y:.1%}}<extra></extra>",
         )

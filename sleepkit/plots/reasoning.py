@@ -127,7 +127,7 @@ def _walk(steps: list[str], theme: Theme) -> str:
     node = f"font-family:{_MONO};border:1px solid {colours.grid};border-radius:5px;padding:2px 6px"
     items = "".join(
         '<li style="display:inline-block;margin:3px 0;white-space:nowrap">'
-        + (f'<span style="color:{colours.muted};font-size:11px"> {number} &rarr; </span>' if number else "")
+        + (f'<span style="color:{colours.muted};font-size:11px">&nbsp;{number} &rarr;&nbsp;</span>' if number else "")
         + f'<b style="{node}">{escape(step)}</b></li>'
         for number, step in enumerate(steps)
     )
@@ -141,7 +141,7 @@ def _walk(steps: list[str], theme: Theme) -> str:
 def _grid(steps: list[str], asked: int, theme: Theme) -> str:
     """Return the ring after each step as rows of cells; the cell that is asked is framed in the last row."""
     colours = palette(theme)
-    filled = f"background:{colours.text};color:{ink_on(colours.text)}"
+    inks = {"0": f"color:{colours.text}", "1": f"background:{colours.text};color:{ink_on(colours.text)}"}
     base = f"width:13px;height:14px;padding:0;border:1px solid {colours.grid};font:10px/14px {_MONO};text-align:center"
     rows = []
     for number, ring in enumerate(steps):
@@ -150,7 +150,7 @@ def _grid(steps: list[str], asked: int, theme: Theme) -> str:
             framed = number == len(steps) - 1 and cell == asked
             frame = f";outline:3px solid {colours.accent}" if framed else ""
             said = ' title="asked"' if framed else ""
-            cells.append(f'<td{said} style="{base};{filled if value == "1" else ""}{frame}">{value}</td>')
+            cells.append(f'<td{said} style="{base};{inks[value]}{frame}">{value}</td>')
         name = f'<th scope="row" style="font:11px {FONT};color:{colours.muted};padding-right:6px;text-align:right">{number}</th>'
         rows.append(f"<tr>{name}{''.join(cells)}</tr>")
     words = f"Rows: the ring after each step of the automaton. Asked: the framed cell, {steps[-1][asked]}."

@@ -131,7 +131,7 @@ def state_norm(
             mode="lines+markers+text",
             name=name,
             text=["", *[""] * (len(line) - 2), name][-len(line) :],
-            textposition="top center",
+            textposition="middle right",
             textfont={"color": colour},
             cliponaxis=False,
             line={"color": colour, "width": 2.5, "dash": dash},
@@ -140,8 +140,9 @@ def state_norm(
         )
     dress(figure, theme=theme, title=title, height=height)
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title_text="pass (0 before, 1 reads)", dtick=1 if len(norm) <= 9 else 4)
-    most = 1.18 * float(max(norm.max(), change.max())) or 1.0  # room for the name above the last point
+    last = len(norm) - 1  # room for the names beside the last points
+    figure.update_xaxes(title_text="pass (0 before, 1 reads)", dtick=1 if last < 9 else 4, range=[-0.05 * last, 1.13 * last])
+    most = 1.18 * float(max(norm.max(), change.max())) or 1.0
     figure.update_yaxes(title_text="norm", range=[0, most])
     return figure
 
