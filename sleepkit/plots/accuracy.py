@@ -6,7 +6,7 @@ import xarray as xr
 
 from sleepkit.errors import require
 from sleepkit.notation import depth_symbol
-from sleepkit.plots.theme import Theme, dress, palette, pass_colour
+from sleepkit.plots.theme import Theme, dress, legend_below, palette, pass_colour
 from sleepkit.results import check
 
 
@@ -47,22 +47,47 @@ def accuracy_by_depth(
     if measured is not None:
         _add_measured(figure, check(measured, "accuracy"), theme)
     if here is not None:
-        require(here[1] in depths, "here", f"must name a depth of {depths}", here)
-        beside = dataset if measured is None or here[0] not in measured.n_passes.values else measured
-        _add_marker(figure, beside, here, colours.accent)
-    dress(figure, theme=theme, title=title, height=height)
+        source = _source(dataset, measured, here[0])
+        known = source.depth.values.tolist()
+        require(here[1] in known, "here", f"must name a depth of {known}", here)
+        _add_marker(figure, source, here, colours.accent)
+    legend_below(dress(figure, theme=theme, title=title, height=height))
     depth = depth_symbol(dataset.attrs.get("task", "")).label
     figure.update_xaxes(title_text=depth, tickmode="array", tickvals=depths)
-    figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.02], tickformat=".0%")
+    figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.04], tickformat=".0%")
     lows = [float(data[name].min()) for data in (dataset, measured) if data is not None for name in ("accuracy_low", "floor")]
     if min(lows) < 0.42:
-        figure.update_yaxes(range=[max(0.0, min(lows) - 0.03), 1.02])
+        figure.update_yaxes(range=[max(0.0, min(lows) - 0.03), 1.04])
     return figure
 
 
-def accuracy_summary(dataset: xr.Dataset) -> str:
-    """Say the figure in words: the N that is best at each depth, against N = 1 and the floor."""
+def accuracy_summary(
+    dataset: xr.Dataset,
+    *,
+    here: tuple[int, int] | None = None,
+    compare: int | None = None,
+    measured: xr.Dataset | None = None,
+) -> str:
+    """Say the figure in words: the numbers at the depth looked at, or the best N at each depth.
+
+    Args:
+        dataset: what ``evaluate`` returned.
+        here: (n_passes, depth) looked at; None: all depths.
+        compare: an N whose numbers are said beside, if it was evaluated.
+        measured: a second evaluation, whose numbers go first.
+
+    Raises:
+        StoreError: if the dataset is not an evaluation.
+        InvalidInputError: if ``here`` names a depth that was not evaluated.
+    """
     check(dataset, "accuracy")
+    if here is not None:
+        n_passes, depth = here
+        names = [n_passes, *([compare] if compare not in (None, n_passes) else [])]
+        said = "; ".join(_said(_source(dataset, measured, name), name, depth) for name in names if name is not None)
+        at = _source(dataset, measured, n_passes).sel(depth=depth)
+        chance = f", chance {float(at.chance):.1%}" if float(at.chance) > float(at.floor) else ""
+        return f"Accuracy of one answer at depth {depth}: {said}; the best constant answer {float(at.floor):.1%}{chance}."
     parts = []
     asked = dataset.n_total.values.sum(axis=0) > 0
     for depth in dataset.depth.values[asked].tolist():
@@ -72,16 +97,31 @@ def accuracy_summary(dataset: xr.Dataset) -> str:
     return "Accuracy of one answer by reasoning depth. " + "; ".join(parts) + "."
 
 
+def _source(dataset: xr.Dataset, measured: xr.Dataset | None, n_passes: int) -> xr.Dataset:
+    """Return the evaluation that speaks for an N: what was measured now, if it has it."""
+    return dataset if measured is None or n_passes not in measured.n_passes.values else measured
+
+
+def _said(source: xr.Dataset, n_passes: int, depth: int) -> str:
+    known = source.depth.values.tolist()
+    require(depth in known, "here", f"must name a depth of {known}", depth)
+    if n_passes not in source.n_passes.values:
+        return f"N = {n_passes} was not evaluated"
+    at = source.sel(n_passes=n_passes, depth=depth)
+    interval = f"95 % interval {float(at.accuracy_low):.1%} to {float(at.accuracy_high):.1%}"
+    return f"N = {n_passes} {float(at.accuracy):.1%} ({interval}, {int(at.n_total):,} answers)"
+
+
 def _add_floor(figure: go.Figure, dataset: xr.Dataset, colour: str) -> None:
     figure.add_scatter(
         x=dataset.depth.values.tolist(),
         y=dataset.floor.values.tolist(),
         mode="lines",
-        name="floor (best constant)",
+        name="floor",
         line={"color": colour, "dash": "dot", "width": 2},
         fill="tozeroy",
         fillcolor="rgba(134,142,150,0.12)",
-        hovertemplate="depth %{x}: floor %{y:.1%}<extra></extra>",
+        hovertemplate="depth %{x}: floor (best constant answer) %{y:.1%}<extra></extra>",
     )
     if bool((dataset.chance > dataset.floor).any()):  # where a guess does better than any constant, it is the line to beat
         figure.add_scatter(
@@ -150,8 +190,14 @@ def _add_marker(figure: go.Figure, dataset: xr.Dataset, here: tuple[int, int], c
         figure.add_scatter(
             x=[depth],
             y=[value],
-            mode="markers",
+            mode="markers+text",
+            text=["you are here"],
+            textposition="bottom right"
+            if 2 * dataset.depth.values.tolist().index(depth) < dataset.sizes["depth"]
+            else "bottom left",
+            textfont={"size": 11, "color": colour},
             name="you are here",
+            showlegend=False,
             marker={"symbol": "star-diamond", "size": 15, "color": colour, "line": {"width": 1, "color": "white"}},
             hovertemplate=f"you are here: N = {n_passes}, depth {depth}, {value:.1%}<extra></extra>",
         )

@@ -8,7 +8,7 @@ import xarray as xr
 
 from sleepkit.errors import require
 from sleepkit.plots.moment import check_pass, last_pass, pass_name, select_layer
-from sleepkit.plots.mosaic import head_numbers, labels, mosaic, name_heads, pick_head
+from sleepkit.plots.mosaic import head_numbers, labels, mosaic, name_heads, pick_head, pooled, pooling_words
 from sleepkit.plots.theme import Theme, dress, palette, pass_colour
 from sleepkit.results import group
 
@@ -31,7 +31,8 @@ def fast_weights(
 ) -> go.Figure:
     """Draw S of every head of one layer after one pass, as a mosaic; the colour range is the same for all passes and heads.
 
-    The largest half percent of the entries of the whole trace saturate; the hover text has every value.
+    The largest half percent of the entries of the whole trace saturate; the hover text has every value. Above 512 cells a side
+    the strongest of several entries stands for them, as the title says. Customdata of a cell: its head.
 
     Args:
         tree: what ``trace`` returned.
@@ -54,6 +55,7 @@ def fast_weights(
     shown = _shown(states.values, view)
     limit = _colour_limit(shown) if limit is None else limit
     tiles, first = pick_head(shown[window, chosen], head)
+    tiles, k = pooled(tiles)
     picture, corners = mosaic(tiles)
     colours = palette(theme)
     figure = go.Figure(
@@ -62,16 +64,17 @@ def fast_weights(
             zmin=-limit,
             zmax=limit,
             colorscale=[list(stop) for stop in colours.diverging],
-            text=labels(tiles.shape, corners, picture.shape, "key", "value", first=first),
+            text=labels(tiles.shape, corners, picture.shape, "key", "value", first=first) if k == 1 else None,
             customdata=head_numbers(tiles.shape, corners, picture.shape, first=first),
-            hovertemplate="%{text}: %{z:.3f}<extra></extra>",
+            hovertemplate=("%{text}: " if k == 1 else "head %{customdata}: ") + "%{z:.3f}<extra></extra>",
             hoverongaps=False,
             colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".2f"},
         )
     )
     what = "Fast weights" if view == "value" else "Change of fast weights"
     moment = pass_name(tree, window, chosen)
-    dress(figure, theme=theme, title=title or f"{what}, layer {layer}, window {window}, {moment}", height=height)
+    default = f"{what}, layer {layer}, window {window}, {moment}{pooling_words(k)}"
+    dress(figure, theme=theme, title=title or default, height=height)
     name_heads(figure, corners, colours.muted, first=first)
     figure.update_xaxes(
         title_text="value channel, head by head" if head is None else "value channel",
@@ -80,6 +83,8 @@ def fast_weights(
         zeroline=False,
     )
     figure.update_yaxes(title_text="key channel", showticklabels=False, showgrid=False, zeroline=False, autorange="reversed")
+    if head is not None and k == 1:
+        figure.update_layout(xaxis_showticklabels=True, yaxis_showticklabels=True)
     return figure
 
 
@@ -128,14 +133,29 @@ def fast_weight_change(
     return figure
 
 
-def fast_weights_summary(tree: xr.DataTree, *, window: int, sleep_pass: int, layer: int | None = None) -> str:
-    """Say the figure in words: norm of S and of its change."""
+def fast_weight_change_summary(tree: xr.DataTree, *, window: int, layer: int | None = None) -> str:
+    """Say the figure in words: which pass over a window writes most, and what the last one still writes."""
+    states, layer = select_layer(tree, "fast_weights", "state", layer)
+    passes = states.values[window, : last_pass(tree, window) + 1]
+    change = np.sqrt((np.diff(passes, axis=0) ** 2).sum(axis=(1, 2, 3)))
+    most = int(change.argmax()) + 1
+    return (
+        f"Fast weights of layer {layer}, window {window}: pass {most} of {len(change)} writes most (norm of the change "
+        f"{change[most - 1]:.2f}), the last one {change[-1]:.2f}."
+    )
+
+
+def fast_weights_summary(
+    tree: xr.DataTree, *, window: int, sleep_pass: int, layer: int | None = None, head: int | None = None
+) -> str:
+    """Say the figure in words: norm of S and of its change, of one head or of all together."""
     states, layer = select_layer(tree, "fast_weights", "state", layer)
     check_pass(tree, window, sleep_pass, first=0)
-    now = states.values[window, sleep_pass]
-    before = states.values[window, max(sleep_pass - 1, 0)]
+    now, _ = pick_head(states.values[window, sleep_pass], head)
+    before, _ = pick_head(states.values[window, max(sleep_pass - 1, 0)], head)
+    whose = f"layer {layer}" if head is None else f"layer {layer}, head {head},"
     return (
-        f"Fast weights of layer {layer} in window {window}, {pass_name(tree, window, sleep_pass)}: norm "
+        f"Fast weights of {whose} in window {window}, {pass_name(tree, window, sleep_pass)}: norm "
         f"{float(np.linalg.norm(now)):.2f}, changed by {float(np.linalg.norm(now - before)):.2f} in this pass."
     )
 

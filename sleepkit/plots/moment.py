@@ -53,3 +53,23 @@ def pass_name(tree: xr.DataTree, window: int, sleep_pass: int) -> str:
     n_passes = last_pass(tree, window)
     doing = "reading" if sleep_pass == 1 else "asleep"
     return f"after pass {sleep_pass} of {n_passes} ({doing})"
+
+
+def first_kept(tree: xr.DataTree, window: int) -> int:
+    """Return the oldest position in the sequence that the KV cache holds once a window is over; its stop if all is evicted.
+
+    Raises:
+        InvalidInputError: if there is no such window.
+    """
+    last_pass(tree, window)
+    tokens = group(tree, "tokens")
+    stop = int(tokens["stop"].values[window])
+    if tree.attrs.get("eviction") != "sliding":
+        return stop
+    return max(stop - int(tree.attrs["window_len"]) + 1, int(tokens["start"].values[0]))
+
+
+def eviction_words(tree: xr.DataTree, window: int) -> str:
+    """Return what leaves the KV cache once a window slept on is over, e.g. "evicted, the newest 16 tokens stay"."""
+    n_kept = int(group(tree, "tokens")["stop"].values[window]) - first_kept(tree, window)
+    return "evicted" if n_kept == 0 else f"evicted, the newest {n_kept} tokens stay"

@@ -70,18 +70,37 @@ def head_numbers(
     return heads.tolist()
 
 
+def head_at(figure: go.Figure, x: float, y: float) -> int | None:
+    """Return the head drawn at a place of a mosaic, None in a gutter or outside: what a click at (x, y) means.
+
+    Panel's click event of a heatmap has x and y, but not the customdata.
+    """
+    heads, row, cell = figure.data[0].customdata, round(y), round(x)
+    inside = 0 <= row < len(heads) and 0 <= cell < len(heads[0])
+    return None if not inside or heads[row][cell] is None else int(heads[row][cell])
+
+
 def pooled(tiles: np.ndarray, most: int = 512) -> tuple[np.ndarray, int]:
-    """Return tiles [H, R, C] whose mosaic has at most ``most`` cells a side: the largest of every k x k, and k."""
+    """Return tiles [H, R, C] whose mosaic has about ``most`` cells a side at the most, and k.
+
+    The entry of the largest magnitude, with its sign, stands for every k x k: a mean would let single strong entries vanish.
+    """
     n_heads, n_rows, n_cells = tiles.shape
     beside = math.ceil(math.sqrt(n_heads))
     k = max(1, math.ceil(beside * max(n_rows, n_cells) / most))
     if k == 1:
         return tiles, 1
     rows, cells = math.ceil(n_rows / k), math.ceil(n_cells / k)
-    padded = np.full((n_heads, rows * k, cells * k), -np.inf, dtype=np.float32)
-    padded[:, :n_rows, :n_cells] = np.where(np.isnan(tiles), -np.inf, tiles)
-    largest = padded.reshape(n_heads, rows, k, cells, k).max(axis=(2, 4))
-    return np.where(np.isinf(largest), np.nan, largest), k
+    padded = np.full((n_heads, rows * k, cells * k), np.nan, dtype=np.float32)
+    padded[:, :n_rows, :n_cells] = tiles
+    blocks = padded.reshape(n_heads, rows, k, cells, k).swapaxes(2, 3).reshape(n_heads, rows, cells, k * k)
+    strongest = np.where(np.isnan(blocks), -1.0, np.abs(blocks)).argmax(axis=-1)
+    return np.take_along_axis(blocks, strongest[..., None], axis=-1)[..., 0], k
+
+
+def pooling_words(k: int) -> str:
+    """Return what a title adds about pooling; nothing where every entry is drawn."""
+    return "" if k == 1 else f", strongest of {k} x {k}"
 
 
 def name_heads(figure: go.Figure, corners: list[tuple[int, int]], colour: str, *, first: int = 0) -> None:

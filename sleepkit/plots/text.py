@@ -2,46 +2,99 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from sleepkit.errors import require
 from sleepkit.notation import question_noun
+from sleepkit.plots.moment import eviction_words, first_kept, last_pass
 from sleepkit.plots.theme import FONT, Theme, palette
 from sleepkit.results import group
 
 _PAD, _QUERY, _ANSWER = 0, 2, 3
+_SEGMENTS = {_QUERY: "question", _ANSWER: "answer, filled in"}
+_When = Literal["now", "kept", "evicted", "later"]
+_BORDERS: dict[_When, str] = {"now": "solid", "kept": "solid", "evicted": "dotted", "later": "dashed"}
+_WORDS: dict[_When, str] = {
+    "now": "looked at",
+    "kept": "still in the KV cache",
+    "evicted": "evicted",
+    "later": "not read yet",
+}
+
+
+class _Row(NamedTuple):
+    """One window of the text: its token positions, and from which on they are still in the KV cache."""
+
+    start: int
+    stop: int
+    when: _When
+    kept_from: int
 
 
 def token_text(tree: xr.DataTree, *, window: int | None = None, theme: Theme = "light", highlight: Sequence[int] = ()) -> str:
-    """Return the tokens window by window, each with what becomes of it: evicted, here, not read yet, answered.
+    """Return the tokens window by window, each with what becomes of it, and a mark where a window is evicted.
+
+    Evicted tokens are quiet and dotted, tokens not read yet quiet and dashed; questions are underlined, answers doubly. Under
+    sliding eviction the newest L - 1 tokens before the window looked at are still in the KV cache and look like it. Padding is
+    counted instead of shown.
 
     Args:
         tree: what ``trace`` returned.
         window: a window to stand out, where the model is now; later ones are shown as not read yet. None: all was read.
         theme: "light" or "dark".
         highlight: positions of tokens to number in this order, e.g. what the way to an answer reads.
+
+    Raises:
+        InvalidInputError: if the trace has no such window or position.
     """
     colours, tokens = palette(theme), group(tree, "tokens")
-    numbers = {position: number for number, position in reversed(list(enumerate(highlight, start=1)))}
-    n_windows, rows = tokens.sizes["window"], []
-    now = n_windows - 1 if window is None else window
-    for number in range(n_windows):
-        when = "now" if number == now else "evicted" if number < now else "later"
-        cells = _cells(tokens, number, when, numbers, theme)
-        said = {"now": "you look here", "evicted": "evicted", "later": "not read yet"}[when]
-        words = _mark(tree, number, colours.muted)
-        frame = f"border:2px solid {colours.accent}" if when == "now" else f"border:1px dashed {colours.grid}"
-        rows.append(
-            f'<div style="display:flex;gap:8px;margin:3px 0;align-items:flex-start">'
+    n_tokens = tokens.sizes["token"]
+    for position in highlight:
+        require(0 <= position < n_tokens, "highlight", f"must hold positions in [0, {n_tokens})", position)
+    numbers: dict[int, list[int]] = {}
+    for number, position in enumerate(highlight, start=1):
+        numbers.setdefault(int(position), []).append(number)
+    now = tokens.sizes["window"] - 1 if window is None else window
+    last_pass(tree, now)
+    blocks = []
+    for number in range(tokens.sizes["window"]):
+        row = _row(tree, number, now)
+        said = _said(row)
+        frame = f"border:2px solid {colours.accent}" if row.when == "now" else f"border:1px dashed {colours.grid}"
+        blocks.append(
+            f'<div role="group" aria-label="window {number}, {said}" '
+            f'style="display:flex;gap:8px;margin:3px 0;align-items:flex-start">'
             f'<span style="flex:0 0 74px;color:{colours.muted};font-size:11.5px;line-height:1.25;padding-top:3px">'
             f"window {number}<br>{said}</span>"
-            f'<span style="flex:1;padding:2px 4px;border-radius:6px;{frame}">{cells}{words}</span></div>'
+            f'<span style="flex:1;padding:2px 4px;border-radius:6px;{frame}">{_cells(tokens, row, numbers, theme)}</span></div>'
+            f"{_mark(tree, number, theme)}"
         )
     return (
         f'<div role="region" aria-label="Tokens of the example, window by window" '
-        f'style="font-family:{FONT};color:{colours.text}">{"".join(rows)}</div>'
+        f'style="font-family:{FONT};color:{colours.text}">{"".join(blocks)}</div>'
     )
+
+
+def token_summary(tree: xr.DataTree, *, window: int | None = None) -> str:
+    """Say the text in words: how many tokens are evicted, kept, looked at and not read yet.
+
+    Raises:
+        InvalidInputError: if the trace has no such window.
+    """
+    n_windows = group(tree, "tokens").sizes["window"]
+    now = n_windows - 1 if window is None else window
+    last_pass(tree, now)
+    rows = [_row(tree, number, now) for number in range(n_windows)]
+    earlier = [row for row in rows if row.when in ("kept", "evicted")]
+    kept = sum(row.stop - max(row.start, row.kept_from) for row in earlier if row.kept_from < row.stop)
+    evicted = sum(row.stop - row.start for row in earlier) - kept
+    later = sum(row.stop - row.start for row in rows if row.when == "later")
+    stay = f", {kept} earlier ones still in the KV cache" if kept else ""
+    size = rows[now].stop - rows[now].start
+    return f"You look at window {now} of {n_windows}, {size} tokens: {evicted} tokens evicted{stay}, {later} not read yet."
 
 
 def answer_line(tree: xr.DataTree, *, theme: Theme = "light") -> str:
@@ -54,35 +107,50 @@ def answer_line(tree: xr.DataTree, *, theme: Theme = "light") -> str:
     return f'<div style="font-family:{FONT};color:{colours.text}">{head}{"".join(cells)}</div>'
 
 
-def _cells(tokens: xr.Dataset, window: int, when: str, numbers: dict[int, int], theme: Theme) -> str:
-    start, stop = int(tokens["start"].values[window]), int(tokens["stop"].values[window])
-    texts, segments = tokens["text"].values[start:stop], tokens["segment"].values[start:stop]
+def _row(tree: xr.DataTree, number: int, now: int) -> _Row:
+    tokens = group(tree, "tokens")
+    start, stop = int(tokens["start"].values[number]), int(tokens["stop"].values[number])
+    if number >= now:
+        return _Row(start, stop, "now" if number == now else "later", start)
+    kept_from = first_kept(tree, now - 1)
+    return _Row(start, stop, "kept" if kept_from <= start else "evicted", kept_from)
+
+
+def _said(row: _Row) -> str:
+    if row.when == "evicted" and row.kept_from < row.stop:
+        return f"{row.kept_from - row.start} evicted, {row.stop - row.kept_from} kept"
+    return {"now": "you look here", "kept": "kept"}.get(row.when, _WORDS[row.when])
+
+
+def _cells(tokens: xr.Dataset, row: _Row, numbers: dict[int, list[int]], theme: Theme) -> str:
+    texts, segments = tokens["text"].values[row.start : row.stop], tokens["segment"].values[row.start : row.stop]
     n_padding = int((segments == _PAD).sum())
-    cells = [
-        _token(str(text), int(segment), when, numbers.get(position), theme)
-        for position, (text, segment) in enumerate(zip(texts, segments, strict=True), start=start)
-        if segment != _PAD
-    ]
+    cells = []
+    for position, (text, segment) in enumerate(zip(texts, segments, strict=True), start=row.start):
+        if segment != _PAD:
+            when = "kept" if row.when == "evicted" and position >= row.kept_from else row.when
+            cells.append(_token(str(text), int(segment), when, numbers.get(position, []), theme))
     padding = f'<span style="color:{palette(theme).muted};font-size:11.5px">({n_padding} of padding) </span>' if n_padding else ""
     return padding + "".join(cells)
 
 
-def _token(text: str, segment: int, when: str, number: int | None, theme: Theme) -> str:
+def _token(text: str, segment: int, when: _When, numbers: list[int], theme: Theme) -> str:
     """Return one token; evicted ones are muted and dotted, questions and answers underlined, numbered ones framed."""
     colours = palette(theme)
-    border = "dotted" if when == "evicted" else "dashed" if when == "later" else "solid"
-    ink = colours.text if when == "now" else colours.muted
-    style = f"color:{ink};border:1px {border} {colours.floor if when == 'now' else colours.grid}"
-    if segment in (_QUERY, _ANSWER):
+    strong = when in ("now", "kept")
+    style = f"color:{colours.text if strong else colours.muted};"
+    style += f"border:1px {_BORDERS[when]} {colours.floor if strong else colours.grid}"
+    if segment in _SEGMENTS:
         style += f";border-bottom:3px {'solid' if segment == _QUERY else 'double'} {colours.accent}"
-    note = ""
-    if number is not None:
+    said, note = [_SEGMENTS[segment]] if segment in _SEGMENTS else [], ""
+    if numbers:
+        written = ", ".join(map(str, numbers))
         style += f";outline:2px solid {colours.right}"
-        note = f'<sub aria-label="step {number}" style="color:{colours.right};font-weight:700">{number}</sub>'
-    title = {_QUERY: "question", _ANSWER: "answer, filled in"}.get(segment, "")
-    said = f' title="{title}"' if title else ""
+        note = f'<sub style="color:{colours.right};font-weight:700">{written}</sub>'
+        said.append(f"step {written}")
+    title = f' title="{"; ".join([*said, _WORDS[when]])}"'
     return (
-        f'<span{said} style="display:inline-block;min-width:1.05em;text-align:center;padding:0 3px;margin:1px;border-radius:4px;'
+        f'<span{title} style="display:inline-block;min-width:1.05em;text-align:center;padding:0 3px;margin:1px;border-radius:4px;'
         f'font:12px/1.45 ui-monospace,Menlo,Consolas,monospace;{style}">{escape(text)}{note}</span>'
     )
 
@@ -103,15 +171,19 @@ def _answer(answer: xr.Dataset, name: str, theme: Theme) -> str:
     )
 
 
-def _mark(tree: xr.DataTree, window: int, colour: str) -> str:
-    tokens = group(tree, "tokens")
+def _mark(tree: xr.DataTree, window: int, theme: Theme) -> str:
+    """Return the line below a window: how many passes it gets, and that it is evicted then."""
+    tokens, colours = group(tree, "tokens"), palette(theme)
     n_passes = int(tokens["n_passes"].values[window])
-    sliding = tree.attrs.get("eviction") == "sliding"
-    gone = "all but the newest L - 1 tokens evicted" if sliding else "evicted"
     if not bool(np.asarray(tokens["asleep"].values[window])):
-        words = "answered in one pass, from memory"
-    elif n_passes == 1:
-        words = f"read, then {gone}"
-    else:
-        words = f"read, {n_passes - 1} asleep, {gone}"
-    return f'<span style="color:{colour};font-size:11.5px;white-space:nowrap"> | {words}</span>'
+        return (
+            f'<div style="margin:1px 0 1px 82px;color:{colours.muted};font-size:11.5px">answered in one pass, from memory</div>'
+        )
+    gone = eviction_words(tree, window)
+    words = f"read, then {gone}" if n_passes == 1 else f"read, {n_passes - 1} asleep, {gone}"
+    line = f'<span aria-hidden="true" style="flex:1;border-top:1px dotted {colours.wrong}"></span>'
+    cross = f'<span aria-hidden="true" style="color:{colours.wrong}">&#10005;</span>'
+    return (
+        f'<div class="sk-evicted" style="display:flex;align-items:center;gap:6px;margin:1px 0 1px 82px;'
+        f'color:{colours.muted};font-size:11.5px">{cross}<span>{words}</span>{line}</div>'
+    )

@@ -28,8 +28,8 @@ _LIGHT = Palette(
     muted="#6b7280",
     grid="#e5e7eb",
     floor="#9ca3af",
-    accent="#d9480f",
-    right="#2b8a3e",
+    accent="#c2410c",
+    right="#237a37",
     wrong="#c92a2a",
     passes=("#868e96", "#4dabf7", "#1c7ed6", "#1a3f94", "#7048e8", "#9c36b5", "#c2255c", "#e8590c"),
     diverging=((0.0, "#2166ac"), (0.25, "#92c5de"), (0.5, "#f7f7f7"), (0.75, "#f4a582"), (1.0, "#b2182b")),
@@ -60,6 +60,21 @@ def pass_colour(n_passes: int, theme: Theme) -> str:
     """Return the colour that stands for N everywhere; beyond the palette the last one is used."""
     colours = palette(theme).passes
     return colours[min(n_passes, len(colours)) - 1]
+
+
+def ink_on(ground: str) -> str:
+    """Return black or white, whichever is read better on a ground "#rrggbb" (WCAG contrast)."""
+    channels = [int(ground[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
+
+
+def legend_below(figure: go.Figure) -> go.Figure:
+    """Lay the legend out in rows under the figure, so that the plot keeps its whole width in a narrow pane."""
+    place = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom", "x": 0.0, "xanchor": "left"}
+    figure.update_layout(legend={**place, "font": {"size": 11}, "tracegroupgap": 0, "itemwidth": 30})
+    return figure
 
 
 def dress(figure: go.Figure, *, theme: Theme, title: str | None = None, height: int = 360) -> go.Figure:
