@@ -13,7 +13,7 @@ from sleepkit.analysis.trace import trace, trace_batch
 from sleepkit.cli import main
 from sleepkit.errors import CheckpointError, InvalidInputError
 from sleepkit.tasks import Depo, automaton
-from sleepkit.zoo.depth import at_depth
+from sleepkit.tasks.explore import at_depth
 from sleepkit.zoo.places import ABSENT, automaton_classes, automaton_places, walk_classes, walk_name, walk_places
 from sleepkit.zoo.probe import WALK, Probe
 from sleepkit.zoo.readout import Readout, coded, probabilities
