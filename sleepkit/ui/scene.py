@@ -13,6 +13,7 @@ from sleepkit.results import group
 
 VIEWS = ("value", "change")
 PLAY_MS = 700
+ALL_HEADS = "all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Look:
         window: which window.
         sleep_pass: after which pass over it; 0 is before reading.
         layer: a layer with fast weights.
-        head: one head enlarged; all of them if None.
+        head: number of the head that is enlarged, or "all".
         view: fast weights as they are, or their change in the pass.
     """
 
     window: int
     sleep_pass: int
     layer: int
-    head: int | None = None
+    head: str = ALL_HEADS
     view: Literal["value", "change"] = "value"
 
 
@@ -50,7 +51,7 @@ class Scene:
         self.tree, self._theme, self._height = tree, theme, height
         self.layers = [int(layer) for layer in group(tree, "fast_weights")["layer"].values]
         require(len(self.layers) > 0, "trace", "must be of a model with fast weights", self.layers)
-        self.heads = list(range(int(group(tree, "fast_weights").sizes["head"])))
+        self.heads = [ALL_HEADS, *map(str, range(int(group(tree, "fast_weights").sizes["head"])))]
         self._has_attention = bool(group(tree, "attention")["layer"].size)
         self.n_windows = int(group(tree, "tokens").sizes["window"])
         later = [(window, each) for window in range(self.n_windows) for each in range(1, self.last_pass(window) + 1)]
@@ -94,7 +95,8 @@ class Scene:
         return plots.fast_weights_summary(self.tree, window=look.window, sleep_pass=look.sleep_pass, layer=look.layer)
 
     def _at(self, look: Look) -> dict[str, Any]:
-        return {"window": look.window, "sleep_pass": look.sleep_pass, "head": look.head}
+        head = None if look.head == ALL_HEADS else int(look.head)
+        return {"window": look.window, "sleep_pass": look.sleep_pass, "head": head}
 
     @property
     def _dress(self) -> dict[str, Any]:

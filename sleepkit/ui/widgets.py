@@ -35,8 +35,7 @@ class SleepWidgets:
         self.window = ipywidgets.IntSlider(value=0, min=0, max=scene.n_windows - 1, description="window")
         self.sleep_pass = ipywidgets.IntSlider(value=last, min=0, max=last, description="pass")
         self.layer = ipywidgets.Dropdown(options=scene.layers, description="layer")
-        heads = [("all", None), *((str(head), head) for head in scene.heads)]
-        self.head = ipywidgets.Dropdown(options=heads, description="head")
+        self.head = ipywidgets.Dropdown(options=scene.heads, description="head")
         self.view = ipywidgets.ToggleButtons(options=VIEWS, description="show")
         self.play = ipywidgets.Play(
             value=scene.moment_of(0, last), min=0, max=len(scene.moments) - 1, interval=PLAY_MS, description="play all passes"
@@ -53,6 +52,8 @@ class SleepWidgets:
         controls.layout.flex_flow = "row wrap"
         figures = ipywidgets.HBox([self.fast_weights, self.change, self.attention])
         figures.layout.flex_flow = "row wrap"
+        for pane in figures.children:
+            pane.layout = ipywidgets.Layout(flex="1 1 400px", min_width="330px")
         self.box = ipywidgets.VBox([controls, self.timeline, self.summary, figures, self.text])
         self._draw()
 

@@ -57,12 +57,12 @@ def test_every_control_changes_the_figures_to_the_place_it_names(tree: xr.DataTr
     assert_draws(figure(explorer, "fast_weights"), expected)
     assert_draws(figure(explorer, "attention"), plots.attention(tree, window=0, sleep_pass=2, theme="dark", height=300))
     assert_draws(figure(explorer, "timeline"), plots.timeline(tree, window=0, sleep_pass=2, theme="dark"))
-    explorer.head.value = 3
+    explorer.head.value = "3"
     expected = plots.fast_weights(tree, window=0, sleep_pass=2, head=3, view="change", theme="dark", height=300)
     assert_draws(figure(explorer, "fast_weights"), expected)
     expected = plots.attention(tree, window=0, sleep_pass=2, head=3, theme="dark", height=300)
     assert_draws(figure(explorer, "attention"), expected)
-    explorer.head.value = None
+    explorer.head.value = "all"
     explorer.window.value = 2
     assert explorer.sleep_pass.value == 4
     assert_draws(
