@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-# Before Panel: importing it makes every Panel widget of the process a Material one.
-import panel_material_ui as pmu  # isort: skip
 import panel as pn
 import xarray as xr
 
@@ -15,6 +13,7 @@ from sleepkit.ui.scene import PLAY_MS, VIEWS, Look, Scene
 class SleepExplorer(pn.viewable.Viewer):
     """Scrub through the passes of one trace.
 
+    Widgets are Panel's plain ones: in a cell, Material ones would dress every figure around them anew in the browser.
     Panel's scripts come from its network of servers unless PANEL_INLINE is set; ``SleepWidgets`` needs neither.
 
     Args:
@@ -30,32 +29,48 @@ class SleepExplorer(pn.viewable.Viewer):
         super().__init__(**params)  # type: ignore[no-untyped-call]
         scene = self._scene = Scene(tree, theme=theme, height=height)
         last = scene.last_pass(0)
-        self.window = pmu.IntSlider(label="window", start=0, end=scene.n_windows - 1, value=0)
-        self.sleep_pass = pmu.IntSlider(label="pass", start=0, end=last, value=last)
-        self.layer = pmu.Select(label="layer", options=scene.layers, value=scene.layers[0])
-        self.view = pmu.RadioButtonGroup(label="show", options=list(VIEWS), value=VIEWS[0])
-        self.play = pmu.Player(
-            label="play all passes", start=0, end=len(scene.moments) - 1, value=scene.moment_of(0, last), interval=PLAY_MS
+        self.window = pn.widgets.IntSlider(name="window", start=0, end=scene.n_windows - 1, value=0)
+        self.sleep_pass = pn.widgets.IntSlider(name="pass", start=0, end=last, value=last)
+        self.layer = pn.widgets.Select(name="layer", options=scene.layers, value=scene.layers[0])
+        self.head = pn.widgets.Select(name="head", options=scene.heads, value=scene.heads[0])
+        self.view = pn.widgets.RadioButtonGroup(name="show", options=list(VIEWS), value=VIEWS[0])
+        self.play = pn.widgets.Player(
+            name="play all passes",
+            start=0,
+            end=len(scene.moments) - 1,
+            value=scene.moment_of(0, last),
+            interval=PLAY_MS,
+            show_loop_controls=False,
         )
+        self.timeline = pn.pane.Plotly(None, link_figure=False, height=84, sizing_mode="stretch_width")
         self.fast_weights, self.change, self.attention = (
-            pn.pane.Plotly(None, height=height, min_width=330, sizing_mode="stretch_width") for _ in range(3)
+            pn.pane.Plotly(
+                None,
+                link_figure=False,
+                height=height,
+                min_width=330,
+                sizing_mode="stretch_width",
+                styles={"flex": "1 1 400px"},
+            )
+            for _ in range(3)
         )
         self.text, self.summary = pn.pane.HTML(""), pn.pane.HTML("")
         self._moving = False
         self._drawn_layer: int | None = None
         self.window.param.watch(self._on_window, "value")
+        self.timeline.param.watch(self._on_click, "click_data")
         self.play.param.watch(self._on_play, "value")
-        for widget in (self.sleep_pass, self.layer, self.view):
+        for widget in (self.sleep_pass, self.layer, self.head, self.view):
             widget.param.watch(self._draw, "value")
-        controls = _wrapped((self.play, self.window, self.sleep_pass, self.layer, self.view))
+        controls = _wrapped((self.play, self.window, self.sleep_pass, self.layer, self.head, self.view))
         figures = _wrapped((self.fast_weights, self.change, self.attention))
-        self._view = pn.Column(controls, self.summary, figures, self.text, sizing_mode="stretch_width")
+        self._view = pn.Column(controls, self.timeline, self.summary, figures, self.text, sizing_mode="stretch_width")
         self._draw()
 
     @property
     def look(self) -> Look:
         """Where the controls look."""
-        return Look(int(self.window.value), int(self.sleep_pass.value), int(self.layer.value), self.view.value)
+        return Look(self.window.value, self.sleep_pass.value, self.layer.value, self.head.value, self.view.value)
 
     def _on_window(self, event: Any) -> None:
         if not self._moving:
@@ -64,6 +79,12 @@ class SleepExplorer(pn.viewable.Viewer):
     def _on_play(self, event: Any) -> None:
         if not self._moving:
             self._move(*self._scene.moments[int(event.new)])
+
+    def _on_click(self, event: Any) -> None:
+        points = (event.new or {}).get("points") or [{}]
+        block = points[0].get("customdata")
+        if block is not None:
+            self._move(int(block[0]), int(block[1]))
 
     def _move(self, window: int, sleep_pass: int) -> None:
         """Set window and pass together, so that no pass is drawn that the window does not have."""
@@ -79,6 +100,7 @@ class SleepExplorer(pn.viewable.Viewer):
         if self._moving:
             return
         scene, look = self._scene, self.look
+        self.timeline.object = scene.timeline(look)
         self.fast_weights.object = scene.fast_weights(look)
         if look.layer != self._drawn_layer:  # how much each pass writes depends on nothing else
             self._drawn_layer = look.layer

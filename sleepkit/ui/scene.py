@@ -13,6 +13,7 @@ from sleepkit.results import group
 
 VIEWS = ("value", "change")
 PLAY_MS = 700
+ALL_HEADS = "all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Look:
         window: which window.
         sleep_pass: after which pass over it; 0 is before reading.
         layer: a layer with fast weights.
+        head: number of the head that is enlarged, or "all".
         view: fast weights as they are, or their change in the pass.
     """
 
     window: int
     sleep_pass: int
     layer: int
+    head: str = ALL_HEADS
     view: Literal["value", "change"] = "value"
 
 
@@ -48,6 +51,7 @@ class Scene:
         self.tree, self._theme, self._height = tree, theme, height
         self.layers = [int(layer) for layer in group(tree, "fast_weights")["layer"].values]
         require(len(self.layers) > 0, "trace", "must be of a model with fast weights", self.layers)
+        self.heads = [ALL_HEADS, *map(str, range(int(group(tree, "fast_weights").sizes["head"])))]
         self._has_attention = bool(group(tree, "attention")["layer"].size)
         self.n_windows = int(group(tree, "tokens").sizes["window"])
         later = [(window, each) for window in range(self.n_windows) for each in range(1, self.last_pass(window) + 1)]
@@ -63,11 +67,13 @@ class Scene:
             window, sleep_pass = window - 1, self.last_pass(window - 1)
         return self.moments.index((window, sleep_pass))
 
+    def timeline(self, look: Look) -> go.Figure:
+        """Draw every pass over every window with the one looked at framed."""
+        return plots.timeline(self.tree, window=look.window, sleep_pass=look.sleep_pass, theme=self._theme)
+
     def fast_weights(self, look: Look) -> go.Figure:
-        """Draw the fast weights of every head, or what the pass changed in them."""
-        return plots.fast_weights(
-            self.tree, window=look.window, sleep_pass=look.sleep_pass, layer=look.layer, view=look.view, **self._dress
-        )
+        """Draw the fast weights, or what the pass changed in them."""
+        return plots.fast_weights(self.tree, layer=look.layer, view=look.view, **self._at(look), **self._dress)
 
     def change(self, look: Look) -> go.Figure:
         """Draw how much each pass writes."""
@@ -77,7 +83,7 @@ class Scene:
         """Draw the attention of the pass; None before reading and for a model without attention."""
         if look.sleep_pass == 0 or not self._has_attention:
             return None
-        return plots.attention(self.tree, window=look.window, sleep_pass=look.sleep_pass, **self._dress)
+        return plots.attention(self.tree, **self._at(look), **self._dress)
 
     def text(self, look: Look) -> str:
         """Return the tokens with the window looked at standing out, and the answers, as HTML."""
@@ -87,6 +93,10 @@ class Scene:
     def summary(self, look: Look) -> str:
         """Say the moment in words."""
         return plots.fast_weights_summary(self.tree, window=look.window, sleep_pass=look.sleep_pass, layer=look.layer)
+
+    def _at(self, look: Look) -> dict[str, Any]:
+        head = None if look.head == ALL_HEADS else int(look.head)
+        return {"window": look.window, "sleep_pass": look.sleep_pass, "head": head}
 
     @property
     def _dress(self) -> dict[str, Any]:

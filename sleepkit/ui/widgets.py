@@ -35,29 +35,32 @@ class SleepWidgets:
         self.window = ipywidgets.IntSlider(value=0, min=0, max=scene.n_windows - 1, description="window")
         self.sleep_pass = ipywidgets.IntSlider(value=last, min=0, max=last, description="pass")
         self.layer = ipywidgets.Dropdown(options=scene.layers, description="layer")
+        self.head = ipywidgets.Dropdown(options=scene.heads, description="head")
         self.view = ipywidgets.ToggleButtons(options=VIEWS, description="show")
         self.play = ipywidgets.Play(
             value=scene.moment_of(0, last), min=0, max=len(scene.moments) - 1, interval=PLAY_MS, description="play all passes"
         )
-        self.fast_weights, self.change, self.attention = ipywidgets.Output(), ipywidgets.Output(), ipywidgets.Output()
+        self.timeline, self.fast_weights, self.change, self.attention = (ipywidgets.Output() for _ in range(4))
         self.text, self.summary = ipywidgets.HTML(), ipywidgets.HTML()
         self._moving = False
         self._drawn_layer: int | None = None
         self.window.observe(self._on_window, "value")
         self.play.observe(self._on_play, "value")
-        for widget in (self.sleep_pass, self.layer, self.view):
+        for widget in (self.sleep_pass, self.layer, self.head, self.view):
             widget.observe(self._draw, "value")
-        controls = ipywidgets.HBox([self.play, self.window, self.sleep_pass, self.layer, self.view])
+        controls = ipywidgets.HBox([self.play, self.window, self.sleep_pass, self.layer, self.head, self.view])
         controls.layout.flex_flow = "row wrap"
         figures = ipywidgets.HBox([self.fast_weights, self.change, self.attention])
         figures.layout.flex_flow = "row wrap"
-        self.box = ipywidgets.VBox([controls, self.summary, figures, self.text])
+        for pane in figures.children:
+            pane.layout = ipywidgets.Layout(flex="1 1 400px", min_width="330px")
+        self.box = ipywidgets.VBox([controls, self.timeline, self.summary, figures, self.text])
         self._draw()
 
     @property
     def look(self) -> Look:
         """Where the controls look."""
-        return Look(int(self.window.value), int(self.sleep_pass.value), int(self.layer.value), self.view.value)
+        return Look(int(self.window.value), int(self.sleep_pass.value), int(self.layer.value), self.head.value, self.view.value)
 
     def _on_window(self, change: Any) -> None:
         if not self._moving:
@@ -82,6 +85,7 @@ class SleepWidgets:
         if self._moving:
             return
         scene, look = self._scene, self.look
+        self.timeline.outputs = _shown(scene.timeline(look))
         self.fast_weights.outputs = _shown(scene.fast_weights(look))
         if look.layer != self._drawn_layer:  # how much each pass writes depends on nothing else
             self._drawn_layer = look.layer

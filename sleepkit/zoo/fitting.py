@@ -21,8 +21,8 @@ from sleepkit.results import as_attrs, provenance
 from sleepkit.seeds import stream
 from sleepkit.sleep import SleepConfig, Window, rollout, schedule
 from sleepkit.tasks import Batch, Depo, Rule110, Split, Task
+from sleepkit.tasks.explore import at_depth
 from sleepkit.zoo.card import Card
-from sleepkit.zoo.depth import at_depth
 from sleepkit.zoo.folder import folder_of, weights_digest
 from sleepkit.zoo.places import ABSENT, Places, automaton_classes, automaton_places, walk_classes, walk_places
 from sleepkit.zoo.probe import PARTS, PROBE_FORMAT, WALK, Probe, load_probe, probe_files

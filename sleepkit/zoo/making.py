@@ -11,9 +11,9 @@ import xarray as xr
 from sleepkit import results
 from sleepkit.analysis.trace import trace_batch
 from sleepkit.model import HybridLM
+from sleepkit.tasks.explore import at_depth
 from sleepkit.training import Run, evaluate
 from sleepkit.zoo.card import Card
-from sleepkit.zoo.depth import at_depth
 from sleepkit.zoo.folder import folder_of, weights_digest
 from sleepkit.zoo.opening import rounded
 from sleepkit.zoo.probe import probe_files

@@ -45,6 +45,7 @@ def test_it_opens_after_the_last_pass_over_the_first_window(tree: xr.DataTree, m
     assert_draws(figure(explorer, "fast_weights"), plots.fast_weights(tree, window=0, sleep_pass=4, height=340))
     assert_draws(figure(explorer, "change"), plots.fast_weight_change(tree, height=340))
     assert_draws(figure(explorer, "attention"), plots.attention(tree, window=0, sleep_pass=4, height=340))
+    assert_draws(figure(explorer, "timeline"), plots.timeline(tree, window=0, sleep_pass=4))
 
 
 @BOTH
@@ -55,6 +56,13 @@ def test_every_control_changes_the_figures_to_the_place_it_names(tree: xr.DataTr
     expected = plots.fast_weights(tree, window=0, sleep_pass=2, view="change", theme="dark", height=300)
     assert_draws(figure(explorer, "fast_weights"), expected)
     assert_draws(figure(explorer, "attention"), plots.attention(tree, window=0, sleep_pass=2, theme="dark", height=300))
+    assert_draws(figure(explorer, "timeline"), plots.timeline(tree, window=0, sleep_pass=2, theme="dark"))
+    explorer.head.value = "3"
+    expected = plots.fast_weights(tree, window=0, sleep_pass=2, head=3, view="change", theme="dark", height=300)
+    assert_draws(figure(explorer, "fast_weights"), expected)
+    expected = plots.attention(tree, window=0, sleep_pass=2, head=3, theme="dark", height=300)
+    assert_draws(figure(explorer, "attention"), expected)
+    explorer.head.value = "all"
     explorer.window.value = 2
     assert explorer.sleep_pass.value == 4
     assert_draws(
@@ -123,6 +131,14 @@ def test_a_trace_without_fast_weights_is_refused(tree: xr.DataTree, made: Callab
     groups["/fast_weights"] = groups["/fast_weights"].isel(layer=slice(0))
     with pytest.raises(InvalidInputError, match="trace: must be of a model with fast weights"):
         made(xr.DataTree.from_dict(groups))
+
+
+def test_a_click_on_the_timeline_goes_there(tree: xr.DataTree) -> None:
+    explorer = SleepExplorer(tree)
+    explorer.timeline.click_data = {"points": [{"customdata": [2, 3]}]}
+    assert (explorer.window.value, explorer.sleep_pass.value) == (2, 3)
+    explorer.timeline.click_data = {"points": [{"curveNumber": 0}]}
+    assert (explorer.window.value, explorer.sleep_pass.value) == (2, 3)
 
 
 def test_the_widgets_need_neither_panel_nor_torch() -> None:

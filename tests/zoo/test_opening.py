@@ -11,7 +11,7 @@ from sleepkit import results, zoo
 from sleepkit.analysis.trace import trace_batch
 from sleepkit.cli import main
 from sleepkit.errors import CheckpointError, InvalidInputError, StoreError
-from sleepkit.zoo.depth import at_depth
+from sleepkit.tasks.explore import at_depth
 from tests.zoo.test_record import imports_torch
 
 BUNDLED = [(name, n_passes) for name in zoo.names() for n_passes in sorted({1, zoo.facts(name).sleep["n_passes"]})]
@@ -37,6 +37,7 @@ def test_an_opening_is_what_the_model_computes(name: str, n_passes: int) -> None
     assert (kept.attrs["example"], kept.attrs["n_passes"]) == ("test[0]", n_passes)
     assert set(kept["answers"]["depth"].values.tolist()) == {zoo.facts(name).best_depth}
     xr.testing.assert_equal(kept["tokens"].to_dataset(), true["tokens"].to_dataset())
+    xr.testing.assert_identical(kept["reasoning"].to_dataset(), true["reasoning"].to_dataset())
     xr.testing.assert_allclose(kept["answers"].to_dataset(), true["answers"].to_dataset(), rtol=0, atol=1e-4)
     for group, variable in (("fast_weights", "state"), ("attention", "weights"), ("attention", "carried")):
         stored = kept[group][variable]
