@@ -10,9 +10,9 @@ from bokeh.document import Document
 from panel.io.state import set_curdoc
 
 from sleepkit.errors import InvalidInputError
-from sleepkit.ui import limits
+from sleepkit.ui import limits, seats
 from sleepkit.ui.limits import Limits
-from sleepkit.ui.seats import SEATS, seated
+from sleepkit.ui.seats import Seats, seated
 
 
 @pytest.fixture(autouse=True)
@@ -23,11 +23,20 @@ def strict() -> Iterator[Limits]:
     limits.impose(before)
 
 
+@pytest.fixture(autouse=True)
+def taken(monkeypatch: pytest.MonkeyPatch) -> Seats:
+    """The seats of a process that nobody visits yet."""
+    empty = Seats()
+    monkeypatch.setattr(seats, "SEATS", empty)
+    return empty
+
+
 class Visitor:
     """A session of a server: a document with a context, as Bokeh makes them."""
 
     def __init__(self, name: str) -> None:
-        self.context: Any = SimpleNamespace(id=name)
+        request = SimpleNamespace(arguments={}, headers={}, cookies={})
+        self.context: Any = SimpleNamespace(id=name, request=request)
         self.document = Document()
         self.document._session_context = lambda: self.context
 
@@ -78,7 +87,7 @@ def test_imposing_returns_what_held_before(strict: Limits) -> None:
     assert limits.current() == other
 
 
-def test_one_page_too_many_says_so_and_a_page_that_leaves_makes_room() -> None:
+def test_one_page_too_many_says_so_and_a_page_that_leaves_makes_room(taken: Seats) -> None:
     first, second, third = (Visitor(name) for name in ("a", "b", "c"))
     assert shown(first.open(lambda: "page")) == "page"
     assert shown(second.open(lambda: "page")) == "page"
@@ -88,18 +97,18 @@ def test_one_page_too_many_says_so_and_a_page_that_leaves_makes_room() -> None:
     assert shown(third.open(lambda: "page")) == "page"
     second.leave()
     third.leave()
-    assert len(SEATS) == 0
+    assert len(taken) == 0
 
 
-def test_a_page_that_cannot_be_built_keeps_no_seat() -> None:
+def test_a_page_that_cannot_be_built_keeps_no_seat(taken: Seats) -> None:
     def broken() -> str:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
         Visitor("a").open(broken)
-    assert len(SEATS) == 0
+    assert len(taken) == 0
 
 
-def test_a_page_built_outside_a_server_needs_no_seat(strict: Limits) -> None:
+def test_a_page_built_outside_a_server_needs_no_seat(strict: Limits, taken: Seats) -> None:
     assert [seated(lambda: "page")() for _ in range(strict.max_sessions + 1)] == ["page"] * 3
-    assert len(SEATS) == 0
+    assert len(taken) == 0
