@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sleepkit.commands import bench, dashboard
 from sleepkit.errors import SleepkitError, refuse, require
 from sleepkit.experiments import command
+from sleepkit.zoo import command as zoo_command
 
 if TYPE_CHECKING:
     from sleepkit.model import HybridLM
@@ -91,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_tasks(commands)
     _add(commands, "presets", _presets, "list the presets")
-    _add(commands, "zoo", _zoo, "list the bundled models")
+    zoo_command.add_arguments(
+        _add(commands, "zoo", zoo_command.run, "list the bundled models, or make again what comes with them")
+    )
     _add(commands, "doctor", _doctor, "say what this installation can do")
     return parser
 
@@ -170,7 +173,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         eviction=sleep.eviction if options.eviction is None else options.eviction,
         progress=not options.quiet,
     )
-    from sleepkit.zoo.card import accuracy_table
+    from sleepkit.zoo.record import accuracy_table
 
     print(accuracy_table(dataset))
     if options.output:
@@ -314,14 +317,6 @@ def _presets(_options: argparse.Namespace) -> int:
 
     for name in presets.names():
         print(f"{name:<20} {presets.describe(name)}")
-    return 0
-
-
-def _zoo(_options: argparse.Namespace) -> int:
-    from sleepkit import zoo
-
-    for name in zoo.names():
-        print(f"{name:<20} {zoo.load_card(name).summary}")
     return 0
 
 

@@ -69,6 +69,14 @@ BY_CODE = {symbol.code: symbol for symbol in SYMBOLS}
 _DEPTHS = {"rule110": "rollout_depth", "depo": "n_hops", "pointer-chasing": "n_hops", "gsm": "n_ops"}
 
 
+_NOUNS = {"rule110": "string", "depo": "question", "gsm": "problem"}
+
+
+def question_noun(task: str) -> str:
+    """Return what one question of a task is about, in the singular: a string of Rule 110, a question of Depo."""
+    return _NOUNS.get(task, "question")
+
+
 def label(code: str) -> str:
     """Return the axis label of a quantity by its code name."""
     return BY_CODE[code].label

@@ -15,7 +15,8 @@ import xarray as xr
 import sleepkit as sk
 from sleepkit import plots
 from sleepkit.errors import InvalidInputError, StoreError
-from sleepkit.plots.mosaic import labels, mosaic
+from sleepkit.plots.mosaic import labels, mosaic, pooled
+from tests.support.models import small_model
 
 N_PASSES = 3
 N_HEADS = 4
@@ -73,10 +74,6 @@ def tiles_of(figure: go.Figure, n_rows: int, n_cells: int) -> np.ndarray:
 
 def title(figure: go.Figure) -> str:
     return str(figure.layout.title.text)
-
-
-def opacities(html: str) -> list[float]:
-    return [float(value) for value in re.findall(r"opacity:([\d.]+)", html)]
 
 
 def named(figure: go.Figure) -> dict[str, Any]:
@@ -308,16 +305,151 @@ def test_the_eviction_mark_counts_reading_as_the_first_pass(n_passes: int) -> No
     html = plots.token_text(traced(n_passes=n_passes))
     asleep = [] if n_passes == 1 else [str(n_passes - 1)] * QUESTION
     assert re.findall(r"(\d+) (?:pass(?:es)? )?asleep", html) == asleep
-    assert html.count("evicted") == QUESTION
+    marks = re.findall(r"\| (read[^<]*)<", html)
+    assert len(marks) == QUESTION
+    assert all("evicted" in mark for mark in marks)
     assert html.count("answered in one pass, from memory") == 1
 
 
-def test_tokens_are_shown_in_order_and_evicted_windows_are_faded(tree: xr.DataTree) -> None:
+def test_tokens_are_shown_in_order_and_each_window_says_what_became_of_it(tree: xr.DataTree) -> None:
     html, tokens = plots.token_text(tree), tree["tokens"]["text"].values.tolist()
     assert [text for text in re.findall(r">([^<>]+)<", html) if text in tokens] == tokens
-    assert opacities(html) == sorted(opacities(html))
-    assert opacities(html)[QUESTION - 1] < opacities(html)[QUESTION] == 1.0
-    assert opacities(plots.token_text(tree, window=0)) == [1.0] * (QUESTION + 1)
+    said = re.compile(r"window \d+<br>([a-z ]+)<")
+    assert said.findall(html) == ["evicted"] * QUESTION + ["you look here"]
+    assert said.findall(plots.token_text(tree, window=0)) == ["you look here"] + ["not read yet"] * QUESTION
+
+
+def test_tokens_on_the_way_to_an_answer_are_numbered_in_order(tree: xr.DataTree) -> None:
+    html = plots.token_text(tree, highlight=[3, 1])
+    assert re.findall(r'aria-label="step (\d)"', html) == ["2", "1"]
+
+
+def test_padding_is_counted_and_not_shown() -> None:
+    task = sk.tasks.create("depo", names="single", n_symbols=12, n_nodes=6, n_nodes_min=3, n_hops=2, n_queries=3, window_len=16)
+    model = small_model(vocab_size=len(task.vocab), dtype=torch.float32)
+    index = next(i for i in range(64) if bool((task.batch("train", i, 1).segment == 0).any()))
+    tree = sk.trace(model, task, n_passes=1, index=index, split="train")
+    html = plots.token_text(tree)
+    assert "of padding" in html
+    assert "[PAD]" not in html
+    assert "question 0, depth" in plots.answer_line(tree)
+
+
+def test_the_timeline_has_a_block_for_every_pass_and_frames_the_one_looked_at(tree: xr.DataTree) -> None:
+    (bars,) = [trace for trace in plots.timeline(tree, window=1, sleep_pass=2).data if trace.type == "bar"]
+    places = [tuple(place) for place in bars.customdata]
+    asleep = [(window, number) for window in range(QUESTION) for number in range(1, N_PASSES + 1)]
+    assert places == [*asleep, (QUESTION, 1)]
+    assert [place for place, width in zip(places, bars.marker.line.width, strict=True) if width > 0] == [(1, 2)]
+    assert all(a + w <= b + 1e-9 for a, w, b in zip(bars.base, bars.x, bars.base[1:], strict=False))
+    assert bars.text[0] == "read"
+    assert bars.text[-1] == "answer"
+    summary = plots.timeline_summary(tree, window=1, sleep_pass=2)
+    assert f"{QUESTION} windows of {N_PASSES} passes" in summary
+
+
+def test_the_timeline_of_many_passes_leaves_the_numbers_out() -> None:
+    assert set(plots.timeline(traced(n_passes=40)).data[0].text) == {"", "answer"}
+
+
+@pytest.mark.parametrize("builder", [plots.fast_weights, plots.attention])
+def test_one_head_alone_is_the_same_numbers_under_its_own_name(tree: xr.DataTree, builder: Any) -> None:
+    both, one = builder(tree, window=1), builder(tree, window=1, head=1)
+    heads = np.array(both.data[0].customdata, dtype=object)
+    numbers = np.array(both.data[0].z)[heads == 1]
+    alone = np.array(one.data[0].z)
+    assert np.array_equal(alone.ravel(), numbers.ravel(), equal_nan=True)
+    assert "head 1" in {note.text for note in one.layout.annotations}
+    with pytest.raises(InvalidInputError, match=r"^head: must be in \[0, 4\), got 4$"):
+        builder(tree, head=4)
+
+
+def test_one_head_of_attention_has_its_tokens_written_on_the_axes(tree: xr.DataTree) -> None:
+    start, stop = (int(tree["tokens"][name].values[1]) for name in ("start", "stop"))
+    texts = tree["tokens"]["text"].values[start:stop].tolist()
+    assert list(plots.attention(tree, window=1, head=0).layout.xaxis.ticktext) == texts
+
+
+def test_under_sliding_eviction_a_column_holds_what_goes_to_tokens_kept() -> None:
+    task = sk.tasks.create("rule110", width=6, n_strings=2, rollout_depth=[1, 2])
+    tree = sk.trace(small_model(vocab_size=5, dtype=torch.float32), task, n_passes=2, eviction="sliding")
+    shown = np.array(plots.attention(tree, window=1, head=0).data[0].z)
+    assert np.allclose(np.nansum(shown, axis=1), 1.0, atol=1e-5)
+    assert shown.shape[1] == shown.shape[0] + 1
+    assert plots.attention(tree, window=0, head=0).data[0].z.shape[1] == shown.shape[0]
+    assert len(plots.attention(tree, window=1).layout.shapes) == 2
+
+
+def test_large_maps_are_pooled_to_the_largest_and_the_axis_says_so() -> None:
+    tiles = np.random.default_rng(0).random((4, 300, 300)).astype(np.float32)
+    tiles[1, 7, 250] = 9.0
+    small, k = pooled(tiles)
+    assert k == 2
+    assert small.shape == (4, 150, 150)
+    assert small[1, 3, 125] == 9.0
+    assert pooled(tiles[:1])[1] == 1
+
+
+def test_the_spectrum_is_that_of_the_states(tree: xr.DataTree) -> None:
+    figure = plots.state_spectrum(tree, window=1, sleep_pass=2, head=1)
+    states = tree["fast_weights"]["state"].sel(layer=1).values[1, :, 1]
+    for line, state in zip(figure.data, states, strict=True):
+        assert np.allclose(line.y, np.linalg.svd(state, compute_uv=False), atol=1e-5)
+    assert [line.mode for line in figure.data] == ["lines", "lines", "lines+markers", *["lines"] * (N_PASSES - 2)]
+
+
+def test_the_norm_is_that_of_the_states_and_of_their_changes(tree: xr.DataTree) -> None:
+    size, change = plots.state_norm(tree, window=0).data
+    states = tree["fast_weights"]["state"].sel(layer=1).values[0]
+    assert np.allclose(size.y, np.linalg.norm(states.reshape(len(states), -1), axis=1), atol=1e-5)
+    assert np.allclose(change.y, np.linalg.norm(np.diff(states, axis=0).reshape(len(states) - 1, -1), axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("builder", [plots.fast_weights_difference, plots.attention_difference])
+def test_a_difference_of_a_trace_with_itself_is_nothing_and_with_another_its_own_last_pass(
+    tree: xr.DataTree, builder: Any
+) -> None:
+    assert np.nanmax(np.abs(np.array(builder(tree, tree, window=1).data[0].z))) == 0.0
+    assert np.nanmax(np.abs(np.array(builder(tree, traced(n_passes=1), window=1).data[0].z))) > 0.0
+    with pytest.raises(InvalidInputError, match=r"^right: must have the windows of left"):
+        builder(tree, sk.trace(small_model(vocab_size=5, dtype=torch.float32), other_windows(), n_passes=1), window=1)
+
+
+def test_the_way_to_an_answer_is_told_step_by_step(tree: xr.DataTree) -> None:
+    html = plots.reasoning_path(tree, answer=1)
+    steps = [text for text in tree["reasoning"]["text"].values[1].tolist() if text]
+    assert html.count("<tr>") == len(steps)
+    assert re.findall(r">([01])</td>", html) == list("".join(steps))
+    assert f"the framed cell, {tree['answers']['truth'].values[1]}." in html
+    with pytest.raises(InvalidInputError, match=r"^answer: must be in"):
+        plots.reasoning_path(tree, answer=9)
+
+
+@pytest.mark.parametrize(("form", "mark"), [("walk", "&rarr;"), ("chain", "<li")])
+def test_walks_and_chains_are_told_in_order(tree: xr.DataTree, form: str, mark: str) -> None:
+    way = xr.Dataset({"text": (("answer", "step"), [["a", "b", HOSTILE, ""]])}, attrs={"form": form})
+    html = plots.reasoning_path(xr.DataTree.from_dict({"/": tree.to_dataset(), "/reasoning": way}))
+    assert html.index(">a<") < html.index(">b<")
+    assert mark in html
+    assert HOSTILE not in html
+
+
+def test_the_probability_of_the_truth_is_always_shown(tree: xr.DataTree) -> None:
+    figure = plots.probability_bars(tree, traced(n_passes=1), answer=1, names=["N = 3", "N = 1"])
+    truth = str(tree["answers"]["truth"].values[1])
+    for bars, each in zip(figure.data, (tree, traced(n_passes=1)), strict=True):
+        place = list(bars.x).index(f"{truth} (true)")
+        assert bars.y[place] == pytest.approx(float(each["answers"]["p_true"].values[1]), abs=1e-6)
+
+
+def test_two_n_stand_out_when_they_are_compared() -> None:
+    lines = named(plots.accuracy_by_depth(evaluated(), here=(4, 1), compare=1))
+    widths = {name: lines[name].line.width for name in ("N = 1, no sleep", "N = 2", "N = 4")}
+    assert widths["N = 2"] < min(widths["N = 1, no sleep"], widths["N = 4"])
+
+
+def other_windows() -> Any:
+    return sk.tasks.create("rule110", width=5, n_strings=2, rollout_depth=[1, 2])
 
 
 def test_html_in_a_token_or_an_answer_is_escaped(tree: xr.DataTree) -> None:

@@ -2,7 +2,7 @@
 
 from sleepkit.analysis.anatomy import anatomy
 from sleepkit.analysis.statistics import across_seeds, paired_difference, skill
-from sleepkit.analysis.trace import trace
+from sleepkit.analysis.trace import trace, trace_batch
 from sleepkit.training import wilson_interval
 
-__all__ = ["across_seeds", "anatomy", "paired_difference", "skill", "trace", "wilson_interval"]
+__all__ = ["across_seeds", "anatomy", "paired_difference", "skill", "trace", "trace_batch", "wilson_interval"]

@@ -3,6 +3,8 @@
 Axes: B = 1 example, T token, H head, K key channel, V value channel, Q query, S key position.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import xarray as xr
@@ -12,6 +14,7 @@ from sleepkit.model import HybridLM, PassView
 from sleepkit.results import as_attrs, provenance
 from sleepkit.sleep import Eviction, SleepConfig, Window, rollout, schedule
 from sleepkit.tasks import NOTHING_ASKED, Batch, Split, Task
+from sleepkit.tasks.explore import Explorable, reasoning
 
 
 def trace(
@@ -36,7 +39,7 @@ def trace(
         split: "validation", "test" or "train".
 
     Returns:
-        A tree of four Datasets:
+        A tree of five Datasets:
 
         /fast_weights ``state`` [window, sleep_pass, layer, head, key, value]: S after each pass; sleep_pass 0 is before the
             window, 1 after reading; NaN where a window has no such pass (windows with a question get one).
@@ -45,6 +48,8 @@ def trace(
             windows, all together (sliding eviction; 0 under hard eviction). For each query the two add up to 1.
         /tokens by ``token``: id, text, segment, target, window; by ``window``: start, stop, asleep, n_passes.
         /answers by ``answer``: depth, truth, predicted (texts), right, p_true; ``probability`` [answer, choice].
+        /reasoning by ``answer`` and ``step``: the true way to each answer, whatever the model does: text, position
+            (``sleepkit.tasks.explore.reasoning``). A task that is not ``Explorable`` has no such group.
 
     Raises:
         InvalidInputError: for an N that is not a positive integer, a negative index, a window shorter than the label block or an
@@ -55,8 +60,24 @@ def trace(
     return trace_batch(model, task, task.batch(split, index, 1), sleep, label=f"{split}[{index}]")
 
 
-def trace_batch(model: HybridLM, task: Task, batch: Batch, sleep: SleepConfig, *, label: str = "") -> xr.DataTree:
+def trace_batch(
+    model: HybridLM,
+    task: Task,
+    batch: Batch,
+    sleep: SleepConfig,
+    *,
+    label: str = "",
+    on_pass: Callable[[int, int], None] | None = None,
+) -> xr.DataTree:
     """Record a batch of one example; ``trace`` describes what comes back.
+
+    Args:
+        model: the model.
+        task: what the batch is an example of.
+        batch: one example.
+        sleep: N, window length and eviction.
+        label: name of the example, kept in the attributes.
+        on_pass: called after each pass with passes done and passes in all; may raise to cancel.
 
     Raises:
         InvalidInputError: if the batch does not hold exactly one example.
@@ -64,11 +85,15 @@ def trace_batch(model: HybridLM, task: Task, batch: Batch, sleep: SleepConfig, *
     require(batch.size == 1, "batch", "must hold one example", batch.size)
     views: dict[tuple[int, int], PassView] = {}
 
+    windows = schedule(batch, sleep.window_len)
+    n_all = sum(sleep.n_passes if window.asleep else 1 for window in windows)
+
     def record(number: int, _window: Window, view: PassView) -> None:
         views[number, view.n_pass] = view
+        if on_pass is not None:
+            on_pass(len(views), n_all)
 
     with torch.no_grad():
-        windows = schedule(batch, sleep.window_len)
         result = rollout(model, batch.to(model.embedding.weight.device), sleep, trace=record, windows=windows)
     attrs = {
         "task": task.name,
@@ -87,6 +112,8 @@ def trace_batch(model: HybridLM, task: Task, batch: Batch, sleep: SleepConfig, *
         "/tokens": _tokens(task, batch, windows, sleep.n_passes),
         "/answers": _answers(task, batch, result.logits[0].double().cpu()),
     }
+    if isinstance(task, Explorable):
+        groups["/reasoning"] = reasoning(task, batch)
     return xr.DataTree.from_dict(groups)
 
 

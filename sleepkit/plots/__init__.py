@@ -3,13 +3,18 @@
 from sleepkit.plots.accuracy import accuracy_by_depth, accuracy_summary
 from sleepkit.plots.anatomy import probe_by_pass, probe_map, state_by_pass
 from sleepkit.plots.attention import attention, attention_summary
+from sleepkit.plots.difference import attention_difference, fast_weights_difference
 from sleepkit.plots.exchange import accuracy_by_blocks
-from sleepkit.plots.fast_weights import fast_weight_change, fast_weights, fast_weights_summary
+from sleepkit.plots.fast_weights import colour_limit, fast_weight_change, fast_weights, fast_weights_summary
 from sleepkit.plots.generalisation import accuracy_by_passes
 from sleepkit.plots.learning import learning_curves
+from sleepkit.plots.memory import memory_reading, memory_reading_summary
 from sleepkit.plots.moment import last_pass, pass_name
+from sleepkit.plots.reasoning import probability_bars, reasoning_path
+from sleepkit.plots.spectrum import state_norm, state_spectrum
 from sleepkit.plots.text import answer_line, token_text
 from sleepkit.plots.theme import Theme, palette, pass_colour
+from sleepkit.plots.timeline import timeline, timeline_summary
 from sleepkit.plots.windows import throughput
 
 __all__ = [
@@ -20,18 +25,29 @@ __all__ = [
     "accuracy_summary",
     "answer_line",
     "attention",
+    "attention_difference",
     "attention_summary",
+    "colour_limit",
     "fast_weight_change",
     "fast_weights",
+    "fast_weights_difference",
     "fast_weights_summary",
     "last_pass",
     "learning_curves",
+    "memory_reading",
+    "memory_reading_summary",
     "palette",
     "pass_colour",
     "pass_name",
+    "probability_bars",
     "probe_by_pass",
     "probe_map",
+    "reasoning_path",
     "state_by_pass",
+    "state_norm",
+    "state_spectrum",
     "throughput",
+    "timeline",
+    "timeline_summary",
     "token_text",
 ]

@@ -14,6 +14,7 @@ def accuracy_by_depth(
     dataset: xr.Dataset,
     *,
     here: tuple[int, int] | None = None,
+    compare: int | None = None,
     measured: xr.Dataset | None = None,
     theme: Theme = "light",
     title: str | None = "Accuracy by reasoning depth",
@@ -24,6 +25,7 @@ def accuracy_by_depth(
     Args:
         dataset: what ``evaluate`` returned (dims n_passes, depth).
         here: (n_passes, depth) of the "you are here" marker.
+        compare: an N to stand out beside that of ``here``; the other lines are thinner then. None: all alike.
         measured: a second evaluation drawn as open markers, e.g. at another context length.
         theme: "light" or "dark".
         title: title of the figure.
@@ -38,20 +40,23 @@ def accuracy_by_depth(
     depths = dataset.depth.values.tolist()
     _add_floor(figure, dataset, colours.floor)
     # The largest N first and widest: where lines coincide, the smaller N stays visible on top.
+    strong = None if compare is None else {compare, *([] if here is None else [here[0]])}
     for rank, n_passes in reversed(list(enumerate(sorted(dataset.n_passes.values.tolist())))):
-        _add_line(figure, dataset.sel(n_passes=n_passes), n_passes, pass_colour(n_passes, theme), rank)
+        quiet = strong is not None and n_passes not in strong
+        _add_line(figure, dataset.sel(n_passes=n_passes), n_passes, pass_colour(n_passes, theme), rank, quiet=quiet)
     if measured is not None:
         _add_measured(figure, check(measured, "accuracy"), theme)
     if here is not None:
         require(here[1] in depths, "here", f"must name a depth of {depths}", here)
-        _add_marker(figure, measured if measured is not None else dataset, here, colours.accent)
+        beside = dataset if measured is None or here[0] not in measured.n_passes.values else measured
+        _add_marker(figure, beside, here, colours.accent)
     dress(figure, theme=theme, title=title, height=height)
     depth = depth_symbol(dataset.attrs.get("task", "")).label
     figure.update_xaxes(title_text=depth, tickmode="array", tickvals=depths)
     figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.02], tickformat=".0%")
-    lowest = float(min(dataset.accuracy_low.min(), dataset.floor.min()))
-    if lowest < 0.42:
-        figure.update_yaxes(range=[max(0.0, lowest - 0.03), 1.02])
+    lows = [float(data[name].min()) for data in (dataset, measured) if data is not None for name in ("accuracy_low", "floor")]
+    if min(lows) < 0.42:
+        figure.update_yaxes(range=[max(0.0, min(lows) - 0.03), 1.02])
     return figure
 
 
@@ -89,7 +94,7 @@ def _add_floor(figure: go.Figure, dataset: xr.Dataset, colour: str) -> None:
         )
 
 
-def _add_line(figure: go.Figure, row: xr.Dataset, n_passes: int, colour: str, rank: int) -> None:
+def _add_line(figure: go.Figure, row: xr.Dataset, n_passes: int, colour: str, rank: int, *, quiet: bool) -> None:
     depths = row.depth.values.tolist()
     low, high = row.accuracy_low.values.tolist(), row.accuracy_high.values.tolist()
     group = f"N{n_passes}"
@@ -99,7 +104,7 @@ def _add_line(figure: go.Figure, row: xr.Dataset, n_passes: int, colour: str, ra
         mode="lines",
         fill="toself",
         fillcolor=colour,
-        opacity=0.15,
+        opacity=0.07 if quiet else 0.15,
         line={"width": 0},
         hoverinfo="skip",
         showlegend=False,
@@ -114,8 +119,9 @@ def _add_line(figure: go.Figure, row: xr.Dataset, n_passes: int, colour: str, ra
         name="N = 1, no sleep" if n_passes == 1 else f"N = {n_passes}",
         legendgroup=group,
         legendrank=1001 + rank,
-        line={"color": colour, "width": 2.5 + 1.5 * rank},
-        marker={"size": 7 + rank},
+        line={"color": colour, "width": 1.5 if quiet else 2.5 + 1.5 * rank},
+        marker={"size": 4 if quiet else 7 + rank},
+        opacity=0.7 if quiet else 1.0,
         hovertemplate=f"N = {n_passes}, depth %{{x}}: %{{y:.1%}} "
         "(95 %: %{customdata[0]:.1%} to %{customdata[1]:.1%}, %{customdata[2]} answers)<extra></extra>",
     )
@@ -124,9 +130,11 @@ def _add_line(figure: go.Figure, row: xr.Dataset, n_passes: int, colour: str, ra
 def _add_measured(figure: go.Figure, measured: xr.Dataset, theme: Theme) -> None:
     for n_passes in measured.n_passes.values.tolist():
         row = measured.sel(n_passes=n_passes)
+        accuracy, low, high = (row[name].values for name in ("accuracy", "accuracy_low", "accuracy_high"))
         figure.add_scatter(
             x=row.depth.values.tolist(),
-            y=row.accuracy.values.tolist(),
+            y=accuracy.tolist(),
+            error_y={"array": (high - accuracy).tolist(), "arrayminus": (accuracy - low).tolist(), "thickness": 1, "width": 3},
             mode="markers",
             name=f"N = {n_passes}, measured now",
             marker={"symbol": "circle-open", "size": 11, "color": pass_colour(n_passes, theme), "line": {"width": 2}},

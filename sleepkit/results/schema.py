@@ -15,7 +15,7 @@ DIMENSIONS = {
     "seed": "root seed of a run",
     "n_passes": "N, passes over a window, reading included (N = 1 reads and never loops)",
     "depth": "reasoning depth, steps",
-    "step": "training step",
+    "step": "training step; of a way to an answer (/reasoning of a trace): steps from its start, 0",
     "validation_step": "training step after which held-out examples were counted",
     "window": "window of the sequence",
     "sleep_pass": "pass over a window, counted from 1; 0 is before reading",

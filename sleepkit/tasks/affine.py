@@ -10,13 +10,19 @@ asked in the same form: its products are complete for NC1 (Barrington 1989), and
 At p = 5 the maps are the group F20 of that task, written in another way.
 """
 
+import re
+
 import numpy as np
 
 from sleepkit.errors import require
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
 from sleepkit.tasks.drawing import below
-from sleepkit.tasks.questions import Asked, QuestionConfig, QuestionTask, Sizes, at_depth, depth_words, independent_floor
+from sleepkit.tasks.own_input import Step, refuse_text
+from sleepkit.tasks.questions import Asked, QuestionConfig, Sizes, at_depth, depth_words, independent_floor
+from sleepkit.tasks.written import WrittenTask, expect
+
+_MAP = re.compile(r"([0-9]{1,3})x\+([0-9]{1,3})")
 
 
 @settings
@@ -45,10 +51,11 @@ class AffineConfig(QuestionConfig):
         super().check()
 
 
-class Affine(QuestionTask[AffineConfig]):
+class Affine(WrittenTask[AffineConfig]):
     """Affine chains mod p: where the first d maps take a value, a control that should not need depth."""
 
     name = "affine"
+    joins = "x+"
 
     @property
     def vocab(self) -> list[str]:
@@ -87,6 +94,54 @@ class Affine(QuestionTask[AffineConfig]):
         for step in range(depth_token - p + 1):
             path.append((context[2 * step] * path[-1] + context[2 * step + 1]) % p)
         return path
+
+    @property
+    def input_help(self) -> str:
+        """The rule of own input in one sentence, with an example."""
+        p, n_maps, n_queries = self.config.modulus, self.config.n_maps, self.config.n_queries
+        maps = " ".join(f"{1 + step % (p - 1)}x+{2 * step % p}" for step in range(n_maps))
+        asked = " ".join(str(number % p) for number in range(n_queries))
+        return f"Write {n_maps} maps ax+b mod {p} (a not 0), then ? and {n_queries} values to apply them to: {maps} ? {asked}"
+
+    @property
+    def askable(self) -> range:
+        """Values."""
+        return range(self.config.modulus)
+
+    def write_context(self, context: list[int]) -> list[str]:
+        """Write each map as ax+b."""
+        return [f"{factor}x+{shift}" for factor, shift in zip(context[::2], context[1::2], strict=True)]
+
+    def read_context(self, words: list[str]) -> list[int]:
+        """Return factors and shifts.
+
+        Raises:
+            InvalidInputError: for a map that is none or out of range, or a wrong number of them.
+        """
+        p, context = self.config.modulus, []
+        for number, word in enumerate(words, start=1):
+            found = _MAP.fullmatch(word)
+            if not found:
+                refuse_text("must look like 3x+5", f"map {number}", word)
+            factor, shift = int(found[1]), int(found[2])
+            if not 1 <= factor < p > shift:
+                refuse_text(f"must have a factor in 1..{p - 1} and a shift in 0..{p - 1}", f"map {number}", word)
+            context += [factor, shift]
+        expect(self.config.n_maps, words, "maps")
+        return context
+
+    def query_coords(self, context: list[int], query: list[int], where: str) -> dict[str, int]:
+        """Return the factor of the prefix."""
+        del where
+        factor = 1
+        for one in context[: 2 * self.query_depth(context, query) : 2]:
+            factor = factor * one % self.config.modulus
+        return {"factor": factor}
+
+    def steps(self, context: list[int], query: list[int]) -> list[Step]:
+        """Return the value after each map."""
+        words = self.vocab
+        return [Step(words[value], 2 * (step - 1)) for step, value in enumerate(self.path(context, query))]
 
     def guesses(self, depth: np.ndarray) -> Floor:
         """A prefix is uniform among the maps, so a value is uniform whatever is asked.

@@ -107,7 +107,7 @@ def _checks(task: Task, split: Split, batch: Batch) -> dict[str, Tensor]:
     wrong_shape = tokens.shape[1] != task.seq_len or any(c.shape != depth.shape for c in batch.coords.values())
     return {
         "shapes are [B, seq_len] and [B, answers]": torch.full((batch.size,), wrong_shape),
-        "the oracle finds every answer": _unsolved(task, batch),
+        "the oracle finds every answer": unsolved(task, batch),
         "tokens and targets are in the vocabulary": strange.any(dim=1),
         "segments are known": ((segment < PAD) | (segment > ANSWER)).any(dim=1),
         "only questions and answers have targets": (targeted & ~question).any(dim=1),
@@ -121,7 +121,7 @@ def _checks(task: Task, split: Split, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def _unsolved(task: Task, batch: Batch) -> Tensor:
+def unsolved(task: Task, batch: Batch) -> Tensor:
     """Mark the examples whose targets are not what the oracle reads from the tokens."""
     truth, found = true_answers(batch), task.solve(batch.tokens)
     found = found.reshape(batch.size, batch.n_answers, -1)

@@ -24,8 +24,11 @@ import numpy as np
 from sleepkit.errors import require
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
+from sleepkit.tasks.circuit_input import levels_of, needed_by, read_circuit, written_lines
 from sleepkit.tasks.drawing import below, orders
-from sleepkit.tasks.questions import Asked, QuestionConfig, QuestionTask, Sizes, independent_floor
+from sleepkit.tasks.own_input import Step, refuse_text
+from sleepkit.tasks.questions import Asked, QuestionConfig, Sizes, independent_floor
+from sleepkit.tasks.written import WrittenTask
 
 # Value at the arguments 11, 10, 01, 00; a gate and its negation differ in the lowest bit of their number.
 _GATES = {"and": 0b1000, "nand": 0b0111, "or": 0b1110, "nor": 0b0001, "xor": 0b0110, "xnor": 0b1001}
@@ -74,10 +77,12 @@ class CircuitConfig(QuestionConfig):
         super().check()
 
 
-class Circuit(QuestionTask[CircuitConfig]):
+class Circuit(WrittenTask[CircuitConfig]):
     """Values in a boolean circuit, asked at gates of chosen depth."""
 
     name = "circuit"
+    depth_in_text = True
+    joins = "=,("
 
     @property
     def vocab(self) -> list[str]:
@@ -128,9 +133,18 @@ class Circuit(QuestionTask[CircuitConfig]):
         Raises:
             InvalidInputError: if the tokens are no context and query of this task.
         """
-        words, rest = self.vocab, 2 * self.config.n_inputs
+        words = self.vocab
+        values, chains = self._evaluated(context)
+        mark, asked = (words[token] for token in query)
+        require(mark == "[ASK]" and asked[0] == "g", "tokens", "must ask for the value of a gate", (mark, asked))
+        return [*map(words.index, chains[asked]), int(values[asked])]
+
+    def _evaluated(self, context: list[int]) -> tuple[dict[str, bool], dict[str, list[str]]]:
+        """Return the values of inputs and gates by name, each after those it hangs on, and chains of first arguments."""
+        rest, words = 2 * self.config.n_inputs, self.vocab
         names = [words[token] for token in context]
-        values, chains = {}, {}
+        values: dict[str, bool] = {}
+        chains: dict[str, list[str]] = {}
         for name, bit in zip(names[:rest:2], names[1:rest:2], strict=True):
             require(name[0] == "x" and bit in ("0", "1"), "tokens", "must give each input 0 or 1", (name, bit))
             values[name], chains[name] = bit == "1", [name]
@@ -145,9 +159,81 @@ class Circuit(QuestionTask[CircuitConfig]):
                 require(name[0] == "g" and kind in meaning, "tokens", "must give each gate a name and a kind", (name, kind))
                 values[name], chains[name] = meaning[kind], [*chains[one], name]
             left = [line for line in left if line not in ready]
-        mark, asked = (words[token] for token in query)
-        require(mark == "[ASK]" and asked[0] == "g", "tokens", "must ask for the value of a gate", (mark, asked))
-        return [*map(words.index, chains[asked]), int(values[asked])]
+        return values, chains
+
+    @property
+    def input_help(self) -> str:
+        """The rule of own input in one sentence, with an example."""
+        config, width = self.config, self.config.in_level
+        written = [f"x{number + 1}={number % 2}" for number in range(config.n_inputs)]
+        below_it = [f"x{number + 1}" for number in range(config.n_inputs)]
+        for start in range(0, config.n_gates, width):
+            level = [f"g{start + number + 1}" for number in range(width)]
+            for number, name in enumerate(level):
+                one, two = below_it[number % len(below_it)], below_it[(number + 1) % len(below_it)]
+                written.append(f"{name}={config.gates[number % len(config.gates)]}({one},{two})")
+            below_it = level
+        asked = " ".join(f"g{config.n_gates - number % width}" for number in range(config.n_queries))
+        rule = f"Write 0 or 1 for each of {config.n_inputs} inputs, {config.n_gates} gates that read two of the level below"
+        return f"{rule}, then ? and {config.n_queries} gates: {' '.join(written)} ? {asked}"
+
+    @property
+    def askable(self) -> range:
+        """Gates."""
+        first = _FIRST_INPUT + self.config.n_inputs
+        return range(first, first + self.config.n_gates)
+
+    def query_head(self, depth: int) -> int:
+        """Return the mark that starts every query."""
+        del depth
+        return self.vocab.index("[ASK]")
+
+    def query_depth(self, context: list[int], query: list[int]) -> int:
+        """Return the level of the gate that is asked."""
+        return levels_of(self._lines(context))[self.vocab[query[1]]]
+
+    def write_context(self, context: list[int]) -> list[str]:
+        """Write inputs as x1=0 and gates as g1=and(x1,x2)."""
+        return written_lines(self._lines(context))
+
+    def read_context(self, words: list[str]) -> list[int]:
+        """Return the tokens of inputs and gates.
+
+        Raises:
+            InvalidInputError: for words that define no circuit in levels.
+        """
+        config = self.config
+        lines = read_circuit(words, n_inputs=config.n_inputs, n_gates=config.n_gates, kinds=config.gates)
+        deepest = max(levels_of(lines).values())
+        if deepest > config.n_levels:
+            refuse_text(f"must be at most {config.n_levels}", "the number of levels", str(deepest))
+        number_of = {word: token for token, word in enumerate(self.vocab)}
+        return [number_of[word] for line in lines for word in line]
+
+    def query_coords(self, context: list[int], query: list[int], where: str) -> dict[str, int]:
+        """Return how many gates the one that is asked hangs on, itself included."""
+        del where
+        needed = needed_by(self._lines(context), self.vocab[query[1]])
+        return {"size": sum(name[0] == "g" for name in needed)}
+
+    def steps(self, context: list[int], query: list[int]) -> list[Step]:
+        """Return the question, then every input and gate it hangs on with its value, each after those it reads."""
+        lines, asked = self._lines(context), self.vocab[query[1]]
+        values, _ = self._evaluated(context)
+        needed, says = needed_by(lines, asked), {line[0]: line for line in lines}
+        start_of = {line[0]: sum(map(len, lines[:number])) for number, line in enumerate(lines)}
+        steps = [Step(f"? {asked}", -1)]
+        for name in (name for name in values if name in needed):
+            shown = "" if len(says[name]) == 2 else "{2} {1} {3} = ".format(*says[name])
+            steps.append(Step(f"{name} = {shown}{int(values[name])}", start_of[name]))
+        return steps
+
+    def _lines(self, context: list[int]) -> list[tuple[str, ...]]:
+        """Inputs (name, value), then gates (name, kind, argument, argument)."""
+        rest, words = 2 * self.config.n_inputs, self.vocab
+        names = [words[token] for token in context]
+        inputs = [tuple(names[start : start + 2]) for start in range(0, rest, 2)]
+        return inputs + [tuple(names[start : start + 4]) for start in range(rest, len(names), 4)]
 
     def guesses(self, depth: np.ndarray) -> Floor:
         """Every value is a fair coin; several at once are as many coins as there are different gates asked about."""

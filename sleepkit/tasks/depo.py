@@ -19,6 +19,7 @@ Axes: B example, T position, A answer.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,8 +41,10 @@ from sleepkit.tasks.base import (
 from sleepkit.tasks.depo_config import DepoConfig
 from sleepkit.tasks.depo_floor import depo_floor
 from sleepkit.tasks.depo_graphs import BLOCK, Graphs, draw, followers
+from sleepkit.tasks.depo_input import help_text, read_example, ways, written
 from sleepkit.tasks.depo_oracle import Reader
 from sleepkit.tasks.depo_text import describe
+from sleepkit.tasks.own_input import Reasoning
 
 _PAD_TOKEN = 0
 
@@ -51,6 +54,7 @@ class Depo:
 
     name = "depo"
     version = 1
+    depth_in_text = False
 
     def __init__(self, config: DepoConfig) -> None:
         self.config = config
@@ -136,12 +140,46 @@ class Depo:
         answers = None if predicted is None else predicted[row].reshape(self.config.n_queries, -1)
         return describe(self.config, self.vocab, batch.rows(row, row + 1), answers)
 
+    @property
+    def known_depths(self) -> tuple[int, ...]:
+        """The numbers of hops that can be asked, rising."""
+        return tuple(range(1, self.config.n_hops + 1))
+
+    @property
+    def input_help(self) -> str:
+        """The rule of own input in one sentence, with an example."""
+        return help_text(self.config, self.vocab)
+
+    def depth_options(self, depth: int) -> dict[str, Any]:
+        """Return the settings under which every question takes one number of hops."""
+        return {"train_hops": (depth,), "hop_weights": None, "test_hops": (depth,)}
+
+    def write(self, example: Batch) -> str:
+        """Return an example (a batch of one) as text: the edges in their order, a question mark, the names asked about."""
+        return written(self.config, self.vocab, example)
+
+    def read(self, text: str, depth: int | None) -> Batch:
+        """Return the example that a cycle and the names to start from make.
+
+        Raises:
+            InvalidInputError: for an unknown name, a cycle that is none, too many questions, a missing depth.
+        """
+        return _laid_out(self.config, *read_example(self.config, self.vocab, _spelled(self.config), text, depth))
+
+    def reasoning(self, example: Batch) -> Reasoning:
+        """Return the name after each hop, with the edge that leads there."""
+        return Reasoning("walk", ways(self.config, self.vocab, example))
+
 
 @functools.lru_cache(maxsize=4)
 def _block(config: DepoConfig, split: Split, number: int) -> Batch:
-    """Lay out one block of examples, in the narrowest integers: a batch is cut from it and widened."""
+    """Draw and lay out one block of examples: a batch is cut from it and widened."""
     graphs = draw(config, (Depo.name, Depo.version), split, number)
-    asked = np.arange(config.n_queries) < graphs.n_nodes[:, None]
+    return _laid_out(config, graphs, np.arange(config.n_queries) < graphs.n_nodes[:, None])
+
+
+def _laid_out(config: DepoConfig, graphs: Graphs, asked: np.ndarray) -> Batch:
+    """Lay out examples in the narrowest integers; ``asked`` [G, A] marks the questions that there are, the first ones."""
     context, (pairs, pair_targets) = _edges(config, graphs), _pairs(config, graphs, asked)
     if config.names == "1-2":
         context, pairs, pair_targets, owners, kinds = _packed(config, context, pairs, pair_targets)

@@ -4,6 +4,7 @@ Axes: G graph (one example each), A question, M name that could be used. Names a
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def draw(config: DepoConfig, path: tuple[str | int, ...], split: Split, number: 
     else:
         n_nodes = np.full(BLOCK, n_max)
         hops = _balanced_hops(config, source("hops"), number)
-        names = _evaluation_names(config, source("names"))
+        any_hops = config.replace(train_hops=None, hop_weights=None, test_hops=None)
+        names = _evaluation_names(any_hops, (*path, split, "names", number))
     order = shuffled_slots(source("edges").random_raw(BLOCK * n_max).reshape(BLOCK, n_max), n_nodes)
     words = _halves(source("starts"), BLOCK, n_queries)
     starts = partial_shuffle(words, n_nodes)
@@ -81,8 +83,13 @@ def _training_names(config: DepoConfig, source: np.random.Philox, n_nodes: np.nd
     return names
 
 
-def _evaluation_names(config: DepoConfig, source: np.random.Philox) -> np.ndarray:
-    """Draw names [BLOCK, n_max] of full cycles: of those kept for evaluation, where the space is small."""
+@functools.lru_cache(maxsize=4)
+def _evaluation_names(config: DepoConfig, path: tuple[str | int, ...]) -> np.ndarray:
+    """Draw names [BLOCK, n_max] of full cycles: of those kept for evaluation, where the space is small.
+
+    They are kept, since whoever looks at one number of hops after the other draws the same ones.
+    """
+    source = stream(config.seed, *path)
     if not config.split_by_content:
         return _draw_names(config, source, np.full(BLOCK, config.n_nodes))
     kept, n_kept = [], 0

@@ -11,11 +11,11 @@ _PATH_SHOWN = 17
 def describe(config: DepoConfig, vocab: list[str], example: Batch, predicted: Tensor | None) -> str:
     """Return one example (a batch of one) as text; ``predicted`` [A, tokens] is what a model answered."""
     tokens, segment = example.tokens[0].tolist(), example.segment[0].tolist()
-    names = _names(config, tokens[: config.context_len])
+    names = names_of(config, tokens[: config.context_len])
     leads_to = dict(zip(names[::2], names[1::2], strict=True))
     printed = {name: " ".join(vocab[token] for token in name) for name in leads_to}
     start = names[0]
-    cycle = _walk(leads_to, start, len(leads_to))
+    cycle = walk(leads_to, start, len(leads_to))
     lines = [f"cycle of {len(leads_to)}: " + " -> ".join(printed[name] for name in cycle)]
     for number, left in enumerate(range(0, config.context_len, config.window_len)):
         right = min(left + config.window_len, config.context_len)
@@ -23,9 +23,9 @@ def describe(config: DepoConfig, vocab: list[str], example: Batch, predicted: Te
         lines.append("-" * 12 + " window ends: evicted " + "-" * 12)
     block = slice(config.context_len, len(tokens))
     lines.append(f"questions: {_compact(vocab, tokens[block], segment[block])}")
-    asked = _questions(config, tokens[block])
+    asked = questions_of(config, tokens[block])
     for number, (n_hops, name) in enumerate(asked):
-        path = _walk(leads_to, name, n_hops)
+        path = walk(leads_to, name, n_hops)
         coords = {key: int(value[0, number]) for key, value in example.coords.items()}
         shown = [printed[node] for node in path]
         if len(shown) > _PATH_SHOWN:
@@ -36,7 +36,7 @@ def describe(config: DepoConfig, vocab: list[str], example: Batch, predicted: Te
     return "\n".join(lines)
 
 
-def _names(config: DepoConfig, tokens: list[int]) -> list[tuple[int, ...]]:
+def names_of(config: DepoConfig, tokens: list[int]) -> list[tuple[int, ...]]:
     """Cut tokens into names at their last parts."""
     first_last = 1 if config.name_len == 1 else config.n_symbols + 1
     names: list[tuple[int, ...]] = []
@@ -49,7 +49,7 @@ def _names(config: DepoConfig, tokens: list[int]) -> list[tuple[int, ...]]:
     return names
 
 
-def _questions(config: DepoConfig, tokens: list[int]) -> list[tuple[int, tuple[int, ...]]]:
+def questions_of(config: DepoConfig, tokens: list[int]) -> list[tuple[int, tuple[int, ...]]]:
     """Hops and name of each question."""
     first_hop, mark, found = config.first_hop_token, config.mark_token, []
     begun: list[int] = []
@@ -63,7 +63,8 @@ def _questions(config: DepoConfig, tokens: list[int]) -> list[tuple[int, tuple[i
     return found
 
 
-def _walk(leads_to: dict[tuple[int, ...], tuple[int, ...]], name: tuple[int, ...], n_hops: int) -> list[tuple[int, ...]]:
+def walk(leads_to: dict[tuple[int, ...], tuple[int, ...]], name: tuple[int, ...], n_hops: int) -> list[tuple[int, ...]]:
+    """Return the names met on a number of hops, the first one included."""
     path = [name]
     for _ in range(n_hops):
         path.append(leads_to[path[-1]])

@@ -19,7 +19,8 @@ Axes: B example, T position, A answer (always one).
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,9 +44,11 @@ from sleepkit.tasks.gsm_audit import recheck
 from sleepkit.tasks.gsm_config import GsmConfig
 from sleepkit.tasks.gsm_floor import gsm_floor
 from sleepkit.tasks.gsm_graph import Problem, drawer, words_of
+from sleepkit.tasks.gsm_input import help_text, read_problem, way, written
 from sleepkit.tasks.gsm_oracle import read, resolve
 from sleepkit.tasks.gsm_text import describe, printed, prose
-from sleepkit.tasks.gsm_words import encoded, writer
+from sleepkit.tasks.gsm_words import Tokens, encoded, writer
+from sleepkit.tasks.own_input import Reasoning
 
 _BLOCK = 256
 _PAD_TOKEN = 0
@@ -56,6 +59,7 @@ class Gsm:
 
     name = "gsm"
     version = 1
+    depth_in_text = True
 
     def __init__(self, config: GsmConfig) -> None:
         self.config = config
@@ -155,6 +159,37 @@ class Gsm:
         said = None if predicted is None else self._shown(predicted[row])
         return describe(self.config, self.vocab, example, truth, said)
 
+    @property
+    def known_depths(self) -> tuple[int, ...]:
+        """The operation counts that can be asked, rising."""
+        return tuple(n_ops for n_ops, length in enumerate(self.config.longest_core) if n_ops and length is not None)
+
+    @property
+    def input_help(self) -> str:
+        """The rule of own input in one sentence, with an example."""
+        return help_text(self.config)
+
+    def depth_options(self, depth: int) -> dict[str, Any]:
+        """Return the settings under which every question takes one number of operations."""
+        return {"train_ops": (depth,), "ops_weights": None, "test_ops": (depth,)}
+
+    def write(self, example: Batch) -> str:
+        """Return an example (a batch of one) as text: a fact a line, then the question."""
+        return written(self.config, printed(self.vocab, example))
+
+    def read(self, text: str, depth: int | None) -> Batch:
+        """Return the example that facts and a question make.
+
+        Raises:
+            InvalidInputError: for an unknown word, a sentence that is none, facts that are missing, circular or out of range.
+        """
+        found = read_problem(self.config, text, depth)
+        return _laid_out(self.config, [encoded(found.facts)], [found.question], [found.value], found.coords)
+
+    def reasoning(self, example: Batch) -> Reasoning:
+        """Return the question, then the facts it needs with their values, each after those it reads."""
+        return Reasoning("chain", [way(self.config, printed(self.vocab, example), example.segment[0].tolist())])
+
     def _shown(self, tokens: Tensor) -> str:
         return " ".join(self.vocab[token] for token in tokens.flatten().tolist())
 
@@ -168,42 +203,60 @@ def _block(config: GsmConfig, split: Split, number: int) -> Batch:
     else:
         counts = np.asarray(config.grid)[(number * _BLOCK + np.arange(_BLOCK)) % len(config.grid)]
     draw, take = drawer(config), words_of(stream(config.seed, Gsm.name, Gsm.version, split, "problems", number))
-    tokens, targets, shape = map(torch.from_numpy, _written(config, (draw.problem(n_ops, take) for n_ops in counts.tolist())))
-    segment = torch.full_like(tokens, CONTEXT)
-    segment[tokens == _PAD_TOKEN] = PAD
-    segment[:, config.context_len :] = QUERY
-    segment[:, config.mark_at + 1 :] = ANSWER
-    answer_id = torch.where(targets == NOTHING_ASKED, -1, 0)
-    columns = (torch.from_numpy(counts)[:, None], *torch.split(shape, 1, dim=1))
-    return Batch(tokens, targets, segment, answer_id, dict(zip(("depth", "chain", "n_needed", "n_facts"), columns, strict=True)))
+    return _written(config, counts, (draw.problem(n_ops, take) for n_ops in counts.tolist()))
 
 
-def _written(config: GsmConfig, problems: Iterable[Problem]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lay problems out: tokens and targets, int16 [n, T], then chain, needed and all facts [n, 3].
-
-    Each problem is written as soon as it is drawn: thousands of facts kept alive would slow the collection of garbage.
-    """
+def _written(config: GsmConfig, counts: np.ndarray, problems: Iterable[Problem]) -> Batch:
+    """Lay problems out, each as soon as it is drawn: thousands of facts kept alive would slow the collection of garbage."""
     words = config.wording
     write = writer(words, config.spelled_forms)
-    contexts, questions, values, shape = [], [], [], []
+    facts_of, questions, values, shape = [], [], [], []
     for facts, cells, answer, n_needed, chain in problems:
         questions.append(words.question[cells[0]])
-        before = encoded(questions[-1]) if config.question == "first" else b""
-        contexts.append((before + write(facts, cells)).rjust(2 * config.context_len, b"\0"))  # padding is token 0
-        values.append([answer])
+        facts_of.append(write(facts, cells))
+        values.append(answer)
         shape.append([chain, n_needed, len(facts)])
+    return _laid_out(config, facts_of, questions, values, np.column_stack([counts, shape]))
+
+
+def _laid_out(
+    config: GsmConfig, facts: Sequence[bytes], questions: Sequence[Tokens], values: Sequence[int], coords: np.ndarray
+) -> Batch:
+    """Lay out examples, in narrow integers.
+
+    Args:
+        config: settings of the task.
+        facts: sentences of each example as little-endian int16.
+        questions: tokens of each question.
+        values: the quantity asked about.
+        coords: [G, 4] depth, chain, needed and all facts.
+    """
+    first = config.question == "first"
+    contexts = [(encoded(question) if first else b"") + said for question, said in zip(questions, facts, strict=True)]
+    rows = [context.rjust(2 * config.context_len, b"\0") for context in contexts]  # padding is token 0
     # A number stands at its place after 0 in the vocabulary.
-    answers = words.first_number + _digits(config, np.array(values))
+    answers = config.wording.first_number + _digits(config, np.array(values)[:, None])
     mark = config.mark_at
     tokens = np.empty((len(values), mark + config.answer_len), dtype=np.int16)
-    tokens[:, : config.context_len] = np.frombuffer(b"".join(contexts), dtype="<i2").reshape(len(values), -1)
-    if config.question == "last":
+    tokens[:, : config.context_len] = np.frombuffer(b"".join(rows), dtype="<i2").reshape(len(values), -1)
+    if not first:
         tokens[:, config.context_len : mark] = questions
-    tokens[:, mark] = words.mark
+    tokens[:, mark] = config.wording.mark
     tokens[:, mark + 1 :] = answers[:, :-1]
     targets = np.full_like(tokens, NOTHING_ASKED)
     targets[:, mark:] = answers
-    return tokens, targets, np.array(shape)
+    segment = np.where(tokens == _PAD_TOKEN, np.int16(PAD), np.int16(CONTEXT))
+    segment[:, config.context_len :] = QUERY
+    segment[:, mark + 1 :] = ANSWER
+    answer_id = np.where(targets == NOTHING_ASKED, np.int16(-1), np.int16(0))
+    columns = torch.split(torch.from_numpy(coords), 1, dim=1)
+    return Batch(
+        tokens=torch.from_numpy(tokens),
+        targets=torch.from_numpy(targets),
+        segment=torch.from_numpy(segment),
+        answer_id=torch.from_numpy(answer_id),
+        coords=dict(zip(("depth", "chain", "n_needed", "n_facts"), columns, strict=True)),
+    )
 
 
 def _digits(config: GsmConfig, values: np.ndarray) -> np.ndarray:

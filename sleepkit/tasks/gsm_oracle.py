@@ -194,14 +194,15 @@ def resolve(question: Question, statements: Sequence[Statement]) -> Solution:
         own = [said.number] if said.number is not None and not total else []
         numbers = own + [values[term] for term in terms]
         n_ops += len(numbers)
-        values[quantity] = _joined(said.sign, numbers)
+        values[quantity] = joined(said.sign, numbers)
         chains[quantity] = 1 + max((chains[term] for term in terms), default=0)
 
     work_out(question.about)
     return Solution(values[question.about], n_ops, chains[question.about], values, reads)
 
 
-def _joined(sign: str, numbers: Sequence[int]) -> int:
+def joined(sign: str, numbers: Sequence[int]) -> int:
+    """Return what numbers come to: the difference or product of two, or the sum."""
     if sign == "-":
         return numbers[0] - numbers[1]
     if sign == "*":

@@ -25,7 +25,9 @@ from sleepkit.errors import require
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
 from sleepkit.tasks.drawing import below
-from sleepkit.tasks.questions import Asked, QuestionConfig, QuestionTask, Sizes, at_depth, depth_words, independent_floor
+from sleepkit.tasks.own_input import Step, refuse_text
+from sleepkit.tasks.questions import Asked, QuestionConfig, Sizes, at_depth, depth_words, independent_floor
+from sleepkit.tasks.written import WrittenTask, expect
 
 # Generators, each a list of cycles; points are printed 1 .. 9, a .. g.
 _GENERATORS = {
@@ -79,7 +81,7 @@ class PermutationsConfig(QuestionConfig):
         super().check()
 
 
-class Permutations(QuestionTask[PermutationsConfig]):
+class Permutations(WrittenTask[PermutationsConfig]):
     """Composition of the first d permutations of S5, or of a group that is easier to follow."""
 
     name = "permutations"
@@ -135,6 +137,64 @@ class Permutations(QuestionTask[PermutationsConfig]):
             reached = [words[token][_POINTS.index(point)] for point in reached]
             met.append(words.index("".join(reached)))
         return met
+
+    @property
+    def input_help(self) -> str:
+        """The rule of own input in one sentence, with an example."""
+        config, words = self.config, _printed(self.config.group)
+        rule = f"Write {config.n_permutations} permutations of {words[0]} from {config.group}, each as where these points go"
+        written = " ".join(words[(1 + 7 * step) % len(words)] for step in range(config.n_permutations))
+        if not self.askable:
+            return f"{rule}: {written}"
+        asked = " ".join(words[0][number % len(words[0])] for number in range(config.n_queries))
+        return f"{rule}, then ? and {config.n_queries} points to follow: {written} ? {asked}"
+
+    @property
+    def askable(self) -> range:
+        """Points, if images are asked."""
+        return range(len(_printed(self.config.group)[0]) if self.config.written == "images" else 0)
+
+    def write_context(self, context: list[int]) -> list[str]:
+        """Write each permutation as the images of its points in one word."""
+        length, words = self._token_len, self.vocab
+        return ["".join(words[token] for token in context[at : at + length]) for at in range(0, len(context), length)]
+
+    def read_context(self, words: list[str]) -> list[int]:
+        """Return the tokens of each permutation.
+
+        Raises:
+            InvalidInputError: for a word that is no permutation of the group, or a wrong number of them.
+        """
+        known, context = _printed(self.config.group), list[int]()
+        for number, word in enumerate(words, start=1):
+            where = f"permutation {number}"
+            if sorted(word) != sorted(known[0]):
+                refuse_text(f"must hold each of {known[0]} once", where, word)
+            if word not in known:
+                refuse_text(f"must be in the group {self.config.group}", where, word)
+            context += map(_POINTS.index, word) if self.askable else [known.index(word)]
+        expect(self.config.n_permutations, words, "permutations")
+        return context
+
+    def query_coords(self, context: list[int], query: list[int], where: str) -> dict[str, int]:
+        """Return how many points the prefix moves."""
+        del where
+        depth, points = self.query_depth(context, query), _printed(self.config.group)[0]
+        reached = points
+        for word in self.write_context(context)[:depth]:
+            reached = "".join(word[points.index(point)] for point in reached)
+        return {"moved": sum(one != other for one, other in zip(points, reached, strict=True))}
+
+    def steps(self, context: list[int], query: list[int]) -> list[Step]:
+        """Return where the point, or the identity, has got to after each permutation."""
+        path = self.path(context, query)
+        words = self.vocab
+        met = path if self.askable else [0, *path]  # the identity is the first of a group
+        return [Step(words[token], (step - 1) * self._token_len) for step, token in enumerate(met)]
+
+    @property
+    def _token_len(self) -> int:
+        return self.context_len // self.config.n_permutations
 
     def guesses(self, depth: np.ndarray) -> Floor:
         """A composition is uniform in its group, so an answer is uniform whatever is asked.

@@ -13,6 +13,7 @@ Axes: G functions, A questions, n nodes.
 """
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -22,7 +23,9 @@ from sleepkit.seeds import stream
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
 from sleepkit.tasks.drawing import below, orders
-from sleepkit.tasks.questions import Asked, QuestionConfig, QuestionTask, Sizes, depth_words
+from sleepkit.tasks.own_input import Step, refuse_text
+from sleepkit.tasks.questions import Asked, QuestionConfig, Sizes, depth_words
+from sleepkit.tasks.written import WrittenTask, expect
 
 _SAMPLED_FUNCTIONS = 2**14
 
@@ -55,10 +58,11 @@ class PointersConfig(QuestionConfig):
         super().check()
 
 
-class Pointers(QuestionTask[PointersConfig]):
+class Pointers(WrittenTask[PointersConfig]):
     """Pointer chasing: k hops in a random function that was read edge by edge."""
 
     name = "pointer-chasing"
+    joins = ">"
 
     @property
     def vocab(self) -> list[str]:
@@ -105,6 +109,66 @@ class Pointers(QuestionTask[PointersConfig]):
         for _ in range(query[0] - n + 1):
             path.append(leads_to[path[-1]])
         return path
+
+    @property
+    def input_help(self) -> str:
+        """The rule of own input in one sentence, with an example."""
+        n, n_queries = self.config.n_nodes, self.config.n_queries
+        edges = " ".join(f"n{node}>n{(node + 1) % n}" for node in range(n))
+        asked = " ".join(f"n{number % n}" for number in range(n_queries))
+        return f"Write where each of {n} nodes leads, then ? and {n_queries} nodes to start from: {edges} ? {asked}"
+
+    @property
+    def askable(self) -> range:
+        """Nodes."""
+        return range(self.config.n_nodes)
+
+    def write_context(self, context: list[int]) -> list[str]:
+        """Write each edge as node>node."""
+        words = self.vocab
+        return [f"{words[start]}>{words[end]}" for start, end in zip(context[::2], context[1::2], strict=True)]
+
+    def read_context(self, words: list[str]) -> list[int]:
+        """Return the nodes of each edge.
+
+        Raises:
+            InvalidInputError: for an edge that is none, a node that leads to two or to none.
+        """
+        nodes = self.vocab[: self.config.n_nodes]
+        number_of = {node: number for number, node in enumerate(nodes)}
+        leads_to: dict[int, int] = {}
+        for number, word in enumerate(words, start=1):
+            start, _, end = word.partition(">")
+            if start not in number_of or end not in number_of:
+                refuse_text(f"must lead from one of {nodes[0]} to {nodes[-1]} to another, as n0>n1", f"edge {number}", word)
+            if number_of[start] in leads_to:
+                refuse_text("must be the only one from its node", f"edge {number}", word)
+            leads_to[number_of[start]] = number_of[end]
+        expect(self.config.n_nodes, words, "edges")
+        return list(itertools.chain.from_iterable(leads_to.items()))
+
+    def query_coords(self, context: list[int], query: list[int], where: str) -> dict[str, int]:
+        """Return hops to the cycle and its length.
+
+        Raises:
+            InvalidInputError: if the walk meets a node twice, which is never asked.
+        """
+        met = self.path(context, query)
+        if len(set(met)) < len(met):
+            walk = " ".join(self.vocab[node] for node in met)
+            refuse_text(f"must start where {len(met) - 1} hops meet no node twice", where, walk)
+        leads_to = dict(zip(context[::2], context[1::2], strict=True))
+        walk_of: list[int] = [query[1]]
+        while leads_to[walk_of[-1]] not in walk_of:
+            walk_of.append(leads_to[walk_of[-1]])
+        tail = walk_of.index(leads_to[walk_of[-1]])
+        return {"tail": tail, "cycle": len(walk_of) - tail}
+
+    def steps(self, context: list[int], query: list[int]) -> list[Step]:
+        """Return the node after each hop, with the edge that leads there."""
+        words, met = self.vocab, self.path(context, query)
+        edge_of = {start: 2 * number for number, start in enumerate(context[::2])}
+        return [Step(words[met[0]], -1), *(Step(words[end], edge_of[start]) for start, end in itertools.pairwise(met))]
 
     def guesses(self, depth: np.ndarray) -> Floor:
         """All nodes are alike, so each but the start is reached equally often: chance is a guess among those.

@@ -282,11 +282,23 @@ def _block(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: S
     def source(purpose: str) -> np.random.Philox:
         return stream(config.seed, task.name, task.version, split, purpose, number)
 
-    contents = _held(task, split, source("contents"))
+    contents = _contents(task_class, config.replace(depths=None, depth_weights=None), split, number)
     depth = _depths(config, split, number, source("depths"))
-    asked = task.ask(contents, depth, source("questions"))
-    context_len, query_len, n_queries = asked.context.shape[1], asked.queries.shape[2], config.n_queries
-    tokens = np.concatenate([asked.context, asked.queries.reshape(_BLOCK, -1)], axis=1).astype(np.int16)
+    return laid_out(task.ask(contents, depth, source("questions")), depth)
+
+
+@functools.lru_cache(maxsize=4)
+def _contents(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: Split, number: int) -> np.ndarray:
+    """Draw the contents of one block; kept, since whoever looks at one depth after the other draws the same ones."""
+    task = task_class(config)
+    return _held(task, split, stream(config.seed, task.name, task.version, split, "contents", number))
+
+
+def laid_out(asked: Asked, depth: np.ndarray) -> Batch:
+    """Lay out examples whose questions have the given depths [G, A], in narrow integers."""
+    n_rows, n_queries, query_len = asked.queries.shape
+    context_len = asked.context.shape[1]
+    tokens = np.concatenate([asked.context, asked.queries.reshape(n_rows, -1)], axis=1).astype(np.int16)
     targets = np.full_like(tokens, NOTHING_ASKED)
     targets[:, context_len + query_len - 1 :: query_len] = asked.answers
     segment = torch.full((tokens.shape[1],), CONTEXT, dtype=torch.int16)
@@ -297,8 +309,8 @@ def _block(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: S
     return Batch(
         tokens=torch.from_numpy(tokens),
         targets=torch.from_numpy(targets),
-        segment=segment.expand(_BLOCK, -1),
-        answer_id=answer_id.expand(_BLOCK, -1),
+        segment=segment.expand(n_rows, -1),
+        answer_id=answer_id.expand(n_rows, -1),
         coords={name: torch.from_numpy(value.astype(np.int16)) for name, value in {"depth": depth, **coords}.items()},
     )
 

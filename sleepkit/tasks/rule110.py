@@ -8,6 +8,7 @@ cellular automaton is asked. The strings live on a ring: with zero cells outside
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from sleepkit.seeds import stream, weighted_choice
 from sleepkit.settings import Settings, settings
 from sleepkit.tasks import automaton
 from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, QUERY, Batch, Floor, Split, check_batch_request
+from sleepkit.tasks.own_input import Reasoning
+from sleepkit.tasks.rule110_input import help_text, history_steps, read_strings, written
 
 _BLOCK = 4096
 _SEPARATOR = 2
@@ -87,6 +90,7 @@ class Rule110:
 
     name = "rule110"
     version = 1
+    depth_in_text = False
 
     def __init__(self, config: Rule110Config) -> None:
         self.config = config
@@ -200,6 +204,47 @@ class Rule110:
         cells = batch.tokens[row, start : start + self.config.width].numpy()
         return automaton.history_by_table(cells, int(batch.coords["depth"][row, slot]))
 
+    @property
+    def known_depths(self) -> tuple[int, ...]:
+        """The depths that can be asked, rising."""
+        return self.config.depths
+
+    @property
+    def input_help(self) -> str:
+        """The rule of own input in one sentence, with an example."""
+        return help_text(width=self.config.width, n_strings=self.config.n_strings)
+
+    def depth_options(self, depth: int) -> dict[str, Any]:
+        """Return the weights that ask one depth: one-hot ones, which keep the vocabulary, and with it a model, as they are."""
+        return {"depth_weights": [float(known == depth) for known in self.config.depths]} if self.config.mixed else {}
+
+    def write(self, example: Batch) -> str:
+        """Return an example (a batch of one) as strings of 0 and 1 with spaces between, behind their depths if those differ."""
+        cells = [self.history(example, 0, slot)[0].tolist() for slot in range(self.config.n_strings)]
+        return written(cells, example.coords["depth"][0].tolist())
+
+    def read(self, text: str, depth: int | None) -> Batch:
+        """Return the example that ``n_strings`` strings make.
+
+        Raises:
+            InvalidInputError: for a string that is none, a wrong length or number, a depth that is unknown or missing.
+        """
+        config = self.config
+        only = None if config.mixed else config.depths[0]
+        strings = read_strings(text, depth if only is None else only, n_strings=config.n_strings, width=config.width)
+        strange = [named for _, named in strings if named not in config.depths]
+        require(not strange, "text", f"depths must be among {', '.join(map(str, config.depths))}", strange)
+        packed = [sum(cell << place for place, cell in enumerate(cells)) for cells, _ in strings]
+        choice = [config.depths.index(named) for _, named in strings]
+        return self._lay_out(np.array([packed], dtype=np.uint64), np.array([choice]))
+
+    def reasoning(self, example: Batch) -> Reasoning:
+        """Return the states of each ring from its string (read from the first cell on) to the one whose first cell is asked."""
+        config = self.config
+        starts = [slot * config.string_len + int(config.mixed) for slot in range(config.n_strings)]
+        ways = [history_steps(self.history(example, 0, slot), start) for slot, start in enumerate(starts)]
+        return Reasoning("automaton", ways, asked_cell=0)
+
     def _weights(self) -> np.ndarray:
         return _weights(self.config)
 
@@ -241,12 +286,19 @@ def _weights(config: Rule110Config) -> np.ndarray:
 @functools.lru_cache(maxsize=4)
 def _block(config: Rule110Config, split: Split, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw the strings [4096, n_strings] (packed) and depth choices of one block of examples."""
-    n_words = _BLOCK * config.n_strings
-    words = _draw_strings(_stream(config, split, "strings", number), split, config.width, n_words)
+    words = _strings(config.replace(rollout_depth=0, depth_weights=None), split, number)
     choice = np.zeros((_BLOCK, config.n_strings), dtype=np.int64)
     if config.mixed:
         choice = _drawn_depths(config, number) if split == "train" else _balanced_depths(config, split, number)
-    return words.reshape(_BLOCK, config.n_strings), choice
+    return words, choice
+
+
+@functools.lru_cache(maxsize=4)
+def _strings(config: Rule110Config, split: Split, number: int) -> np.ndarray:
+    """Draw the strings of one block; kept, since whoever looks at one depth after the other draws the same ones."""
+    n_words = _BLOCK * config.n_strings
+    words = _draw_strings(_stream(config, split, "strings", number), split, config.width, n_words)
+    return words.reshape(_BLOCK, config.n_strings)
 
 
 def _stream(config: Rule110Config, split: Split, purpose: str, block: int) -> np.random.Philox:

@@ -1,10 +1,29 @@
-"""The explorer: the same views as a Panel app in the browser and as ipywidgets in a notebook cell."""
+"""The explorer: an application in the browser, and the same figures in a notebook cell, with Panel or with ipywidgets.
 
-# First of all: importing it makes every Panel widget of the process a Material one.
-import panel_material_ui  # noqa: F401
+Names load on first use: the widgets need no Panel.
+"""
 
-from sleepkit.ui.app import build_app
-from sleepkit.ui.explorer import SleepExplorer
-from sleepkit.ui.state import ExplorerState
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ExplorerState", "SleepExplorer", "build_app"]
+if TYPE_CHECKING:
+    from sleepkit.ui.app import build_app
+    from sleepkit.ui.explorer import SleepExplorer
+    from sleepkit.ui.state import ExplorerState
+    from sleepkit.ui.widgets import SleepWidgets
+
+_NAMES = {"ExplorerState": "state", "SleepExplorer": "explorer", "SleepWidgets": "widgets", "build_app": "app"}
+
+__all__ = ["ExplorerState", "SleepExplorer", "SleepWidgets", "build_app"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'sleepkit.ui' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"sleepkit.ui.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,16 +1,22 @@
-"""The dashboard: controls at the left, one computed sentence on top, four panes, all of it driven by one state."""
+"""The dashboard: controls at the left, one computed sentence on top, timeline and panes, all of it driven by one state."""
 
 from typing import Any
 
 import panel as pn
-from panel_material_ui.template.base import Page
+import panel_material_ui as pmu
+from panel_material_ui.template.base import BreakpointSwitcher, Page
 
 from sleepkit.errors import SleepkitError
 from sleepkit.ui.compute import Workshop, shared_workshop
 from sleepkit.ui.session import ExplorerSession
-from sleepkit.ui.state import URL_NAMES, ExplorerState
+from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState
 from sleepkit.ui.status import StatusLine
+from sleepkit.ui.subject import subject
+from sleepkit.ui.tour import Tour
+from sleepkit.ui.views.base import SMALL_TOGGLE
 
+_BAR = {"flex-wrap": "wrap", "row-gap": "4px", "align-items": "center"}
+_SMALL = {"padding": "1px 8px", "textTransform": "none"}
 _TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
 
 
@@ -38,7 +44,7 @@ def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None
     """Build the dashboard of one session.
 
     Args:
-        model_name: name of a bundled model; the address may name another one.
+        model_name: name of a bundled model, or the folder of a published one; the address may name another one.
         workshop: where traces and accuracies are computed; shared by all sessions of the process if None.
 
     Raises:
@@ -47,7 +53,7 @@ def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None
     pn.extension("plotly", notifications=False)
     workshop = shared_workshop() if workshop is None else workshop
     state, refused = ExplorerState(), Refusals()
-    state.adopt(workshop.source.load(_model_asked_for(model_name, workshop, refused))[1])
+    state.adopt(subject(_model_asked_for(model_name, refused)))
     location = pn.state.location
     if location is not None:
         location.sync(state, list(URL_NAMES), on_error=lambda values: refused.add(_address_error(values)))
@@ -61,12 +67,12 @@ def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None
     return page
 
 
-def _model_asked_for(default: str, workshop: Workshop, refused: Refusals) -> str:
+def _model_asked_for(default: str, refused: Refusals) -> str:
     """Return the model the address names, if it names a good one."""
     location = pn.state.location
     asked = location.query_params.get("model", default) if location is not None else default
     try:
-        workshop.source.load(asked)
+        subject(asked)
     except SleepkitError as error:
         if asked == default:
             raise
@@ -81,21 +87,32 @@ def _address_error(values: dict[str, Any]) -> str:
 
 
 def _page(session: ExplorerSession) -> Page:
-    gap = 10
-    row = {"sizing_mode": "stretch_width", "margin": (gap, 0, 0, 0), "styles": {"gap": f"{gap}px"}}
-    body = pn.Column(
-        session.finding,
-        session.status,
-        pn.Row(session.fast_weights, session.accuracy, **row),
-        pn.Row(session.attention, session.text, **row),
-        sizing_mode="stretch_width",
-        margin=(8, 14),
+    state, tour = session.state, Tour(session.state)
+    tabs = pmu.RadioButtonGroup.from_param(
+        state.param.tab, options=TABS, label="", size="small", margin=(0, 8, 0, 0), sx=SMALL_TOGGLE
     )
-    return Page(
+    copy = pmu.Button(label="Copy link", variant="outlined", size="small", margin=(0, 8, 0, 0), sx=_SMALL)
+    copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
+    guide = pmu.Button(label="Tour", variant="outlined", size="small", margin=(0, 8, 0, 0), sx=_SMALL)
+    guide.on_click(lambda _: tour.start())
+    bar = pn.Row(tabs, copy, guide, session.status, sizing_mode="stretch_width", margin=(4, 0, 0, 0), styles=_BAR)
+    width = BreakpointSwitcher(breakpoint="sm", small=pn.Spacer(height=0), large=pn.Spacer(height=0), height=0, margin=0)
+    body = pn.Column(session.finding, bar, tour, session.screen, width, sizing_mode="stretch_width", margin=(6, 14))
+    page = Page(
         title=_TITLE,
         sidebar=[session.controls],
         main=[body],
         sidebar_width=272,
-        busy_indicator="linear",
-        sx={"& .MuiToolbar-root": {"minHeight": "48px"}, "& .MuiAppBar-root h3": {"fontSize": "19px"}},
+        dark_theme=state.theme == "dark",
+        busy_indicator=None,  # it has no name for screen readers; the status line says what is being done
+        sidebar_resizable=False,
+        sidebar_open=False,
+        sx={"& .MuiToolbar-root": {"minHeight": "44px"}, "& .MuiAppBar-root h3": {"fontSize": "18px"}},
     )
+
+    def open_where_there_is_room(event: Any) -> None:
+        # On a phone the controls lie over the panes: there they open when asked for.
+        page.sidebar_open = event.new is width.large
+
+    width.param.watch(open_where_there_is_room, "current")
+    return page

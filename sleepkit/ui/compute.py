@@ -1,26 +1,29 @@
-"""What the explorer computes with the real model: traces and accuracies, cached; newest request wins."""
+"""What all sessions share: models, traces and accuracies, cached, and the threads that make them; the newest request wins.
+
+Nothing here imports torch: the first picture is drawn from bundled traces, and the engine is imported by the first thread that
+needs it (or by ``Workshop.warm``).
+"""
 
 import asyncio
 import collections
+import contextlib
 import functools
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-import torch
 import xarray as xr
 
 from sleepkit import zoo
-from sleepkit.analysis import trace
-from sleepkit.model import HybridLM
-from sleepkit.training import evaluate
-from sleepkit.ui.state import AccuracyRequest, TraceRequest, explorable, sleep_of, task_at
-from sleepkit.zoo import Card
+from sleepkit.errors import InvalidInputError
+from sleepkit.ui.state import AccuracyRequest, TraceRequest, opening_request
+from sleepkit.ui.subject import subject
+
+if TYPE_CHECKING:
+    from sleepkit.model import HybridLM
 
 N_EXAMPLES = 256
-# Small batches: a newer request waits for one of them at most.
-BATCH_SIZE = 32
 
 Value = TypeVar("Value")
 Progress = Callable[[int, int], None]
@@ -96,11 +99,6 @@ class Recent(Generic[Value]):
                 self._values.popitem(last=False)
         return value
 
-    def items(self) -> list[tuple[Hashable, Value]]:
-        """Return what is kept, the least recently used first."""
-        with self._lock:
-            return list(self._values.items())
-
     def __len__(self) -> int:
         return len(self._values)
 
@@ -109,48 +107,56 @@ class TraceSource:
     """Traces and accuracies of the bundled models, computed when first asked for.
 
     Args:
-        n_traces: traces kept (about 0.4 MB each).
+        n_traces: traces kept (0.1 to 2 MB each).
         n_accuracies: evaluations kept.
     """
 
     def __init__(self, *, n_traces: int = 64, n_accuracies: int = 256) -> None:
-        self._models: Recent[tuple[HybridLM, Card]] = Recent(4)
+        self._models: Recent[tuple[HybridLM, zoo.Card]] = Recent(4)
         self._traces: Recent[xr.DataTree] = Recent(n_traces)
         self._accuracies: Recent[xr.Dataset] = Recent(n_accuracies)
 
-    def load(self, name: str) -> tuple[HybridLM, Card]:
+    def load(self, name: str) -> tuple["HybridLM", "zoo.Card"]:
         """Return a bundled model and its card.
 
         Raises:
             InvalidInputError: for an unknown name or a model the explorer cannot show.
         """
-        known = self._models.get(name)
-        if known is None:
-            model, card = zoo.load(name)
-            explorable(card)
-            known = self._models.put(name, (model, card))
-        return known
+        from sleepkit.ui import engine
 
-    def trace(self, request: TraceRequest) -> xr.DataTree:
-        """Return the trace of one example of the test split.
+        subject(name)
+        return self._models.get(name) or self._models.put(name, engine.load(name))
+
+    def known(self, request: TraceRequest) -> xr.DataTree | None:
+        """Return a trace that needs no computing: one that was computed before, or a bundled one; None otherwise."""
+        trace = self._traces.get(request)
+        if trace is None and request == opening_request(subject(request.model)).at(request.n_passes):
+            with contextlib.suppress(InvalidInputError):  # no trace at this N is bundled
+                trace = self._traces.put(request, zoo.load_opening(request.model, request.n_passes))
+        return trace
+
+    def trace(self, request: TraceRequest, *, on_pass: Progress | None = None) -> xr.DataTree:
+        """Return the trace of one example.
+
+        Args:
+            request: the example and the settings of sleep.
+            on_pass: called with passes done and passes in all; may raise to cancel.
 
         Raises:
             InvalidInputError: if the settings are impossible, naming the first that is.
         """
-        known = self._traces.get(request)
+        known = self.known(request)
         if known is not None:
             return known
-        model, card = self.load(request.model)
-        task = task_at(card, n_strings=request.n_strings, depth=request.depth)
-        sleep = sleep_of(request)
-        tree = trace(model, task, n_passes=sleep.n_passes, index=request.example, window_len=sleep.window_len)
-        return self._traces.put(request, tree)
+        from sleepkit.ui import engine
+
+        return self._traces.put(request, engine.trace_of(*self.load(request.model), request, on_pass))
 
     def accuracy(self, request: AccuracyRequest, *, on_batch: Progress | None = None) -> xr.Dataset:
-        """Return the accuracy at one N, all depths, on held-out strings.
+        """Return the accuracy at one N, all depths, on held-out examples.
 
         Args:
-            request: N, context length and window length.
+            request: N, context length, window length and eviction.
             on_batch: called with batches done and batches in all; may raise to cancel.
 
         Raises:
@@ -159,32 +165,36 @@ class TraceSource:
         known = self._accuracies.get(request)
         if known is not None:
             return known
-        model, card = self.load(request.model)
-        sleep = sleep_of(request)
-        dataset = evaluate(
-            model,
-            task_at(card, n_strings=request.n_strings),
-            n_passes=sleep.n_passes,
-            n_examples=N_EXAMPLES,
-            window_len=sleep.window_len,
-            batch_size=BATCH_SIZE,
-            on_batch=on_batch,
-        )
-        return self._accuracies.put(request, dataset)
+        from sleepkit.ui import engine
 
-    def measured(self, request: AccuracyRequest) -> xr.Dataset | None:
-        """Return everything measured so far at a context and window length, all N together; None if nothing was."""
-        wanted = (request.model, request.n_strings, request.window_len)
-        rows = {
-            key.n_passes: dataset
-            for key, dataset in self._accuracies.items()
-            if isinstance(key, AccuracyRequest) and (key.model, key.n_strings, key.window_len) == wanted
-        }
-        if not rows:
+        model, card = self.load(request.model)
+        measured = engine.accuracy_of(model, card, request, n_examples=N_EXAMPLES, on_batch=on_batch)
+        return self._accuracies.put(request, measured)
+
+    def check_text(self, request: TraceRequest) -> None:
+        """Refuse a text that is no example of the task.
+
+        Raises:
+            InvalidInputError: naming what is wrong with it.
+        """
+        from sleepkit.ui import engine
+
+        engine.read(self.load(request.model)[1], request)
+
+    def text(self, request: TraceRequest) -> tuple[str, str]:
+        """Return a held-out example as text to start from, and what the task says about such texts."""
+        from sleepkit.ui import engine
+
+        return engine.text_of(self.load(request.model)[1], request)
+
+    def measured(self, requests: Iterable[AccuracyRequest]) -> xr.Dataset | None:
+        """Return those evaluations of several N that were made already, as one Dataset; None if none was."""
+        rows = {request.n_passes: self._accuracies.get(request) for request in requests}
+        made = [data for _, data in sorted(rows.items()) if data is not None]
+        if not made:
             return None
-        ordered = [rows[n_passes] for n_passes in sorted(rows)]
-        return xr.concat(
-            ordered,
+        joined: xr.Dataset = xr.concat(
+            made,
             dim="n_passes",
             data_vars="minimal",
             coords="minimal",
@@ -192,14 +202,20 @@ class TraceSource:
             join="exact",
             combine_attrs="override",
         )
+        return joined
 
 
 class Worker:
     """One thread that does the work of all sessions in the order of arrival."""
 
     def __init__(self, name: str) -> None:
-        # A model this small is fastest on one core, and the others stay free for other sessions.
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=torch.set_num_threads, initargs=(1,))
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._n_waiting = 0
+
+    @property
+    def n_waiting(self) -> int:
+        """How many pieces of work wait or are being done."""
+        return self._n_waiting
 
     def run(self, turn: Turn, work: Callable[[], Value]) -> Value:
         """Do the work in the thread and wait for it.
@@ -215,7 +231,11 @@ class Worker:
         Raises:
             SupersededError: if the turn ended before the work began.
         """
-        return await asyncio.wrap_future(self._executor.submit(_in_turn, turn, work))
+        self._n_waiting += 1
+        try:
+            return await asyncio.wrap_future(self._executor.submit(_in_turn, turn, work))
+        finally:
+            self._n_waiting -= 1
 
     def close(self) -> None:
         """Finish what was begun and stop the thread."""
@@ -228,6 +248,13 @@ class Workshop:
     def __init__(self) -> None:
         self.source = TraceSource()
         self.tracing, self.measuring = Worker("trace"), Worker("measure")
+        self._warmed: set[str] = set()
+
+    async def warm(self, name: str) -> None:
+        """Load the engine and a model in the background, so that the first change of N does not wait for them."""
+        if name not in self._warmed:
+            self._warmed.add(name)
+            await self.tracing.run_async(Turn(), lambda: self.source.load(name))
 
     def close(self) -> None:
         """Stop the threads."""

@@ -1,26 +1,27 @@
 """The controls at the left: what is asked of the model, and where to look."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmu
 
-from sleepkit import zoo
+from sleepkit.notation import depth_symbol
 from sleepkit.plots import last_pass
-from sleepkit.tasks import Rule110
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
-from sleepkit.ui.state import EXAMPLE_RANGE, N_PASSES_RANGE, N_STRINGS_RANGE, ExplorerState, explorable
+from sleepkit.ui.state import EVICTIONS, EXAMPLE_RANGE, N_PASSES_RANGE, ExplorerState
 from sleepkit.ui.status import StatusLine
-from sleepkit.zoo import Card
+from sleepkit.ui.subject import Subject, names, subject
+from sleepkit.ui.views.base import SMALL_TOGGLE
 
-_WIDE = {"sizing_mode": "stretch_width", "margin": (6, 12), "description": ""}
+_WIDE = {"sizing_mode": "stretch_width", "margin": (5, 12), "description": ""}
 _HELP = (
     "N counts passes over a window as the paper does: N = 1 reads and never loops; N = 4 is reading plus three passes "
     "asleep. After its last pass a window is evicted, and only the fast weights remember it."
 )
+_ALL_HEADS = "all"
 
 
 class Controls(pn.viewable.Viewer):
@@ -28,66 +29,85 @@ class Controls(pn.viewable.Viewer):
 
     Args:
         state: followed and changed.
-        card: the card of the model.
+        about: the model.
         status: told what is no number.
         on_model: called with the name of a model that was picked.
+        on_text: called with the user's own example while it is typed.
+        on_edit: called when the user wants the example on show as text to edit.
         on_export: returns the trace on show as a netCDF file.
     """
 
     def __init__(
         self,
         state: ExplorerState,
-        card: Card,
+        about: Subject,
         status: StatusLine,
         *,
         on_model: Callable[[str], None],
+        on_text: Callable[[str], Awaitable[None]],
+        on_edit: Callable[[], Awaitable[None]],
         on_export: Callable[[], io.BytesIO],
         **params: Any,
     ) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]
         self._state, self._status = state, status
         self._picture: Picture | None = None
-        self._model = pmu.Select(label="Model", options=explorable_names(), value=state.model, size="small", **_WIDE)
+        self._model = pmu.Select(label="Model", groups=_by_task(about.name), value=about.name, size="small", **_WIDE)
         self._model.param.watch(lambda event: on_model(event.new), "value")
-        start, end = N_PASSES_RANGE
-        n_passes = pmu.IntSlider.from_param(
-            state.param.n_passes, label="Sleep passes N (1 = no sleep)", start=start, end=end, **_WIDE
-        )
-        start, end = N_STRINGS_RANGE
-        n_strings = pmu.IntSlider.from_param(
-            state.param.n_strings, label="Context length (strings)", start=start, end=end, **_WIDE
-        )
+        self._n_passes = self._asked("n_passes", "Sleep passes N (1 = no sleep)", *N_PASSES_RANGE)
+        self._compare = self._asked("compare", "Compare with N", *N_PASSES_RANGE)
+        self._context = self._asked("context", _context_label(about), about.dial.least, about.dial.most)
         # A text field: the number field of panel-material-ui ignores the second of two entries without a click between.
         self._window_len = pmu.TextInput(label="Window length (tokens)", value=str(state.window_len), size="small", **_WIDE)
         self._window_len.param.watch(self._on_window_len, "value")
-        depths = list(explorable(card).config.depths)
-        shown = state.depth if state.depth in depths else depths[0]
-        self._depth = pmu.DiscreteSlider(label="Depth asked (steps)", options=depths, value=shown, **_WIDE)
-        start, end = EXAMPLE_RANGE
-        example = pmu.IntSlider.from_param(state.param.example, label="Example (held-out strings)", start=start, end=end, **_WIDE)
+        eviction = pmu.RadioButtonGroup.from_param(
+            state.param.eviction,
+            options={f"{name} eviction": name for name in EVICTIONS},
+            label="",
+            size="small",
+            sx=SMALL_TOGGLE,
+            **_WIDE,
+        )
+        shown = state.depth if state.depth in about.depths else about.depths[0]
+        self._depth = pmu.DiscreteSlider(label=_depth_label(about), options=about.depths, value=shown, **_WIDE)
+        self._depth.param.watch(lambda event: state.param.update(depth=event.new), "value_throttled")
+        self._example = self._asked("example", "Example (held out)", *EXAMPLE_RANGE)
+        self.text = pmu.TextAreaInput(
+            label="Own example (empty: a held-out one)", value=state.text, rows=2, max_rows=6, size="small", **_WIDE
+        )
+        self._on_text, self._on_edit = on_text, on_edit
+        self.text.param.watch(self._typed, "value_input")
+        self._edit = pmu.Button(label="Edit the example on show", variant="text", size="small", margin=(0, 12))
+        self._edit.on_click(self._edited)
+        self.text_help = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 12))
         self._window = pmu.IntSlider(label="Window looked at", start=0, end=1, **_WIDE)
         self._pass = pmu.IntSlider(label="Pass looked at", start=0, end=1, **_WIDE)
         self._layer = pmu.Select(label="Layer, fast weights", options=[], size="small", **_WIDE)
         self._attention_layer = pmu.Select(label="Layer, attention", options=[], size="small", **_WIDE)
-        self._depth.param.watch(lambda event: state.param.update(depth=event.new), "value")
+        self._head = pmu.Select(label="Head", options=[_ALL_HEADS], value=_ALL_HEADS, size="small", **_WIDE)
         self._window.param.watch(self._on_window, "value")
         self._pass.param.watch(self._on_pass, "value")
         self._layer.param.watch(lambda event: self._on_layer("layer", event), "value")
         self._attention_layer.param.watch(lambda event: self._on_layer("attention_layer", event), "value")
+        self._head.param.watch(self._on_head, "value")
         export = pmu.FileDownload(label="Trace (netCDF)", callback=on_export, filename="trace.nc", size="small", **_WIDE)
         self._help = pn.pane.HTML("", sizing_mode="stretch_width", margin=(6, 12))
         self._view = pn.Column(
             self._model,
-            n_passes,
-            n_strings,
-            self._window_len,
+            self._n_passes,
+            self._compare,
+            self._context,
             self._depth,
-            example,
-            pmu.Divider(sizing_mode="stretch_width", margin=(8, 12)),
+            self._example,
             self._window,
             self._pass,
-            self._layer,
-            self._attention_layer,
+            self._head,
+            pn.Row(self._layer, self._attention_layer, sizing_mode="stretch_width", margin=0),
+            self._window_len,
+            eviction,
+            self.text,
+            self._edit,
+            self.text_help,
             export,
             self._help,
             sizing_mode="stretch_width",
@@ -96,14 +116,17 @@ class Controls(pn.viewable.Viewer):
 
     def fit(self, picture: Picture) -> None:
         """Take the ranges of a new picture."""
-        self._picture = picture
-        depths = list(explorable(picture.card).config.depths)
-        if self._depth.options != depths:
-            self._depth.options = depths
-        self._depth.value = picture.request.depth
-        self._model.value = picture.card.name
-        self._window_len.value = str(self._state.window_len)
-        self._help.object = html.note(_HELP, self._state.colours)
+        self._picture, about, state = picture, picture.subject, self._state
+        self._model.value = about.name
+        if self._depth.options != about.depths:
+            self._depth.options = about.depths
+        self._depth.param.update(label=_depth_label(about), value=picture.request.depth)
+        self._context.param.update(label=_context_label(about), start=about.dial.least, end=about.dial.most)
+        self._context.disabled = about.dial.least == about.dial.most
+        self._window_len.value = str(state.window_len)
+        if self.text.value_input != state.text and not state.text:
+            self.text.value = ""
+        self._help.object = html.note(_HELP, state.colours)
         self.follow()
 
     def follow(self) -> None:
@@ -118,6 +141,16 @@ class Controls(pn.viewable.Viewer):
             (self._attention_layer, picture.attention_layers, state.attention_layer),
         ):
             select.param.update(options=layers, value=chosen if chosen is not None or not layers else layers[0])
+        heads = [_ALL_HEADS, *map(str, range(picture.n_heads))]
+        self._head.param.update(options=heads, value=_ALL_HEADS if state.head is None else str(state.head))
+
+    def _asked(self, name: str, label: str, start: int, end: int) -> Any:
+        """Return a slider that asks on release, and follows the state."""
+        state = self._state
+        slider = pmu.IntSlider(label=label, start=start, end=end, value=getattr(state, name), **_WIDE)
+        slider.param.watch(lambda event: state.param.update(**{name: event.new}), "value_throttled")
+        state.param.watch(lambda event: slider.param.update(value=event.new), name)
+        return slider
 
     def _on_window_len(self, event: Any) -> None:
         text = str(event.new).strip()
@@ -126,6 +159,12 @@ class Controls(pn.viewable.Viewer):
             return
         self._status.accept("input")
         self._state.window_len = int(text)
+
+    async def _typed(self, event: Any) -> None:
+        await self._on_text(event.new)
+
+    async def _edited(self, _: Any) -> None:
+        await self._on_edit()
 
     def _on_window(self, event: Any) -> None:
         if event.new != self._state.window:
@@ -141,14 +180,26 @@ class Controls(pn.viewable.Viewer):
         first = event.obj.options[0] if event.obj.options else None
         self._state.param.update(**{name: None if event.new == first else event.new})
 
+    def _on_head(self, event: Any) -> None:
+        self._state.head = None if event.new == _ALL_HEADS else int(event.new)
+
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view
 
 
-def explorable_names() -> list[str]:
-    """Return the names of the bundled models the explorer can show."""
-    return [name for name in zoo.names() if _can_show(zoo.load_card(name))]
+def _by_task(own: str) -> dict[str, list[str]]:
+    """Return the models of each task; a published folder is its own entry."""
+    tasks: dict[str, list[str]] = {}
+    known = names()
+    for name in known if own in known else [*known, own]:
+        tasks.setdefault(subject(name).task, []).append(name)
+    return tasks
 
 
-def _can_show(card: Card) -> bool:
-    return isinstance(card.task, Rule110) and card.task.config.mixed
+def _context_label(about: Subject) -> str:
+    return f"Context length ({about.dial.noun}s)"
+
+
+def _depth_label(about: Subject) -> str:
+    symbol = depth_symbol(about.task)
+    return f"Depth asked, {symbol.paper} ({symbol.unit})"

@@ -1,22 +1,21 @@
-"""The views of the dashboard inside a notebook cell: ipywidgets sliders over the same figures, no server, no model."""
+"""The explorer as a Panel component: the last line of a notebook cell, or part of an application of one's own."""
 
+from collections.abc import Iterable
 from typing import Any
 
-import ipywidgets
-import plotly.graph_objects as go
+# Before Panel: importing it makes every Panel widget of the process a Material one.
+import panel_material_ui as pmu  # isort: skip
+import panel as pn
 import xarray as xr
-from IPython.display import display
 
-from sleepkit import plots
-from sleepkit.plots import Theme, last_pass
-
-_VIEWS = ("value", "change")
+from sleepkit.plots import Theme
+from sleepkit.ui.scene import PLAY_MS, VIEWS, Look, Scene
 
 
-class SleepExplorer:
-    """Scrub through the passes of one trace; the last line of a notebook cell shows it.
+class SleepExplorer(pn.viewable.Viewer):
+    """Scrub through the passes of one trace.
 
-    Figures are drawn into an output cell with plotly's own renderer, so that it works offline and without anywidget.
+    Panel's scripts come from its network of servers unless PANEL_INLINE is set; ``SleepWidgets`` needs neither.
 
     Args:
         tree: what ``sleepkit.trace`` returned.
@@ -27,55 +26,77 @@ class SleepExplorer:
         InvalidInputError: if the trace has no fast weights.
     """
 
-    def __init__(self, tree: xr.DataTree, *, theme: Theme = "light", height: int = 340) -> None:
-        self._tree, self._theme, self._height = tree, theme, height
-        layers = [int(layer) for layer in tree["fast_weights"].to_dataset()["layer"].values]
-        n_windows = int(tree["tokens"].sizes["window"])
-        self.window = ipywidgets.IntSlider(value=0, min=0, max=n_windows - 1, description="window")
-        self.sleep_pass = ipywidgets.IntSlider(value=last_pass(tree, 0), min=0, max=last_pass(tree, 0), description="pass")
-        self.layer = ipywidgets.Dropdown(options=layers, description="layer")
-        self.view = ipywidgets.ToggleButtons(options=_VIEWS, description="show")
-        self._text, self._output = ipywidgets.HTML(), ipywidgets.Output()
-        self.window.observe(self._on_window, "value")
+    def __init__(self, tree: xr.DataTree, *, theme: Theme = "light", height: int = 340, **params: Any) -> None:
+        super().__init__(**params)  # type: ignore[no-untyped-call]
+        scene = self._scene = Scene(tree, theme=theme, height=height)
+        last = scene.last_pass(0)
+        self.window = pmu.IntSlider(label="window", start=0, end=scene.n_windows - 1, value=0)
+        self.sleep_pass = pmu.IntSlider(label="pass", start=0, end=last, value=last)
+        self.layer = pmu.Select(label="layer", options=scene.layers, value=scene.layers[0])
+        self.view = pmu.RadioButtonGroup(label="show", options=list(VIEWS), value=VIEWS[0])
+        self.play = pmu.Player(
+            label="play all passes", start=0, end=len(scene.moments) - 1, value=scene.moment_of(0, last), interval=PLAY_MS
+        )
+        self.fast_weights, self.change, self.attention = (
+            pn.pane.Plotly(None, height=height, min_width=330, sizing_mode="stretch_width") for _ in range(3)
+        )
+        self.text, self.summary = pn.pane.HTML(""), pn.pane.HTML("")
+        self._moving = False
+        self._drawn_layer: int | None = None
+        self.window.param.watch(self._on_window, "value")
+        self.play.param.watch(self._on_play, "value")
         for widget in (self.sleep_pass, self.layer, self.view):
-            widget.observe(self._draw, "value")
-        # Refuses a trace without fast weights here rather than inside the output cell.
-        self.figures()
+            widget.param.watch(self._draw, "value")
+        controls = _wrapped((self.play, self.window, self.sleep_pass, self.layer, self.view))
+        figures = _wrapped((self.fast_weights, self.change, self.attention))
+        self._view = pn.Column(controls, self.summary, figures, self.text, sizing_mode="stretch_width")
+        self._draw()
 
-    def figures(self) -> list[go.Figure]:
-        """Return the figures at the chosen place: fast weights and, where the pass has one, attention."""
-        window, sleep_pass = int(self.window.value), int(self.sleep_pass.value)
-        drawn = [
-            plots.fast_weights(
-                self._tree,
-                window=window,
-                sleep_pass=sleep_pass,
-                layer=self.layer.value,
-                view=self.view.value,
-                theme=self._theme,
-                height=self._height,
-            )
-        ]
-        if sleep_pass > 0 and self._tree["attention"]["layer"].size:
-            drawn.append(
-                plots.attention(self._tree, window=window, sleep_pass=sleep_pass, theme=self._theme, height=self._height)
-            )
-        return drawn
+    @property
+    def look(self) -> Look:
+        """Where the controls look."""
+        return Look(int(self.window.value), int(self.sleep_pass.value), int(self.layer.value), self.view.value)
 
-    def _on_window(self, change: Any) -> None:
-        last = last_pass(self._tree, int(change["new"]))
-        self.sleep_pass.max = last
-        self.sleep_pass.value = last
+    def _on_window(self, event: Any) -> None:
+        if not self._moving:
+            self._move(int(event.new), self._scene.last_pass(int(event.new)))
+
+    def _on_play(self, event: Any) -> None:
+        if not self._moving:
+            self._move(*self._scene.moments[int(event.new)])
+
+    def _move(self, window: int, sleep_pass: int) -> None:
+        """Set window and pass together, so that no pass is drawn that the window does not have."""
+        self._moving = True
+        try:
+            self.window.value = window
+            self.sleep_pass.param.update(end=self._scene.last_pass(window), value=sleep_pass)
+        finally:
+            self._moving = False
         self._draw()
 
     def _draw(self, _: Any = None) -> None:
-        tokens = plots.token_text(self._tree, window=int(self.window.value), theme=self._theme)
-        self._text.value = tokens + plots.answer_line(self._tree, theme=self._theme)
-        with self._output:
-            self._output.clear_output(wait=True)
-            display(*self.figures())
+        if self._moving:
+            return
+        scene, look = self._scene, self.look
+        self.fast_weights.object = scene.fast_weights(look)
+        if look.layer != self._drawn_layer:  # how much each pass writes depends on nothing else
+            self._drawn_layer = look.layer
+            self.change.object = scene.change(look)
+        self.attention.object = scene.attention(look)
+        self.text.object, self.summary.object = scene.text(look), scene.summary(look)
+        self._moving = True
+        self.play.value = scene.moment_of(look.window, look.sleep_pass)
+        self._moving = False
 
-    def _ipython_display_(self) -> None:
-        controls = ipywidgets.HBox([self.window, self.sleep_pass, self.layer, self.view])
-        display(ipywidgets.VBox([controls, self._output, self._text]))
-        self._draw()
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        if not pn.extension._loaded:
+            pn.extension("plotly")
+        return super()._repr_mimebundle_(include, exclude)  # type: ignore[no-untyped-call]
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._view
+
+
+def _wrapped(objects: Iterable[Any]) -> pn.FlexBox:
+    return pn.FlexBox(*objects, sizing_mode="stretch_width", gap="8px")

@@ -3,27 +3,47 @@
 from html import escape
 from typing import Literal
 
+import pandas as pd
 import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.plots import Theme, palette, pass_name
 from sleepkit.plots.theme import FONT, dress
+from sleepkit.results import group
 from sleepkit.ui.picture import Picture
 
 _STATUS = {
     "light": {"info": ("#4b5563", "#f3f4f6"), "warning": ("#9a3412", "#ffedd5"), "error": ("#ffffff", "#c92a2a")},
     "dark": {"info": ("#9ca3af", "#1f2937"), "warning": ("#fdba74", "#431407"), "error": ("#ffffff", "#a61e1e")},
 }
+_HIDDEN = "position:absolute;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
+# Rows whose panes go below each other where they do not fit beside each other.
+WRAPPING = {"flex-wrap": "wrap", "gap": "10px"}
 _VERDICT = {"light": ("#2b8a3e", "#c92a2a"), "dark": ("#69db7c", "#ff8787")}
 
 
-def title(text: str, theme: Theme, detail: str = "") -> str:
-    """Return the title line of a pane; the detail is quieter."""
+def title(text: str, theme: Theme, detail: str = "", summary: str = "") -> str:
+    """Return the title line of a pane; the detail is quieter, the summary (the figure in words) for screen readers alone."""
     colours = palette(theme)
     quiet = f' <span style="font-weight:400;font-size:13px;color:{colours.muted}">{escape(detail)}</span>' if detail else ""
+    heading = (
+        f'<h2 class="sk-title" style="margin:0;font:600 15px/28px {FONT};color:{colours.text};white-space:nowrap;'
+        f'overflow:hidden;text-overflow:ellipsis" title="{escape(text)} {escape(detail)}">{escape(text)}{quiet}</h2>'
+    )
+    return heading + (f'<p class="sk-summary" style="{_HIDDEN}">{escape(summary)}</p>' if summary else "")
+
+
+def help_popover(name: str, about: str, theme: Theme) -> str:
+    """Return a small button that opens an explanation; it needs no script and works from the keyboard."""
+    colours = palette(theme)
+    ground = "#ffffff" if theme == "light" else "#1f2937"
     return (
-        f'<div class="sk-title" style="font:600 15px/28px {FONT};color:{colours.text};white-space:nowrap;'
-        f'overflow:hidden;text-overflow:ellipsis" title="{escape(text)} {escape(detail)}">{escape(text)}{quiet}</div>'
+        f'<details class="sk-help" style="position:relative;font:13px/1.45 {FONT}"><summary aria-label="About {escape(name)}" '
+        f'style="list-style:none;cursor:pointer;width:20px;height:20px;margin:4px 0 0 2px;border:1px solid {colours.muted};'
+        f'border-radius:50%;text-align:center;line-height:19px;color:{colours.muted};font-weight:600">?</summary>'
+        f'<div style="position:absolute;right:0;top:28px;width:290px;padding:10px 12px;border:1px solid {colours.muted};'
+        f'border-radius:8px;background:{ground};color:{colours.text};box-shadow:0 4px 14px rgba(0,0,0,.25);z-index:30">'
+        f"{escape(about)}</div></details>"
     )
 
 
@@ -40,7 +60,16 @@ def note(text: str, theme: Theme) -> str:
 def finding(sentence: str, theme: Theme) -> str:
     """Return the computed sentence on top of the page."""
     colours = palette(theme)
-    return f'<div class="sk-finding" style="font:500 16px/1.4 {FONT};color:{colours.text}">{escape(sentence)}</div>'
+    return f'<h1 class="sk-finding" style="margin:0;font:500 13px/1.4 {FONT};color:{colours.text}">{escape(sentence)}</h1>'
+
+
+def tour_step(title: str, text: str, number: int, total: int, theme: Theme) -> str:
+    """Return one step of the tour; screen readers announce it."""
+    colours = palette(theme)
+    return (
+        f'<div role="status" style="font:14px/1.45 {FONT};color:{colours.text}"><b>{number} of {total}: {escape(title)}.</b> '
+        f"{escape(text)}</div>"
+    )
 
 
 def status(text: str, kind: Literal["info", "warning", "error"], theme: Theme) -> str:
@@ -56,25 +85,70 @@ def status(text: str, kind: Literal["info", "warning", "error"], theme: Theme) -
 
 
 def answers(picture: Picture, theme: Theme) -> str:
-    """Return the answers at N and at N = 1 beside the truth, one column per string."""
-    colours, now = palette(theme), picture.tree["answers"].to_dataset()
-    n_passes, n_answers = picture.request.n_passes, now.sizes["answer"]
-    heads = "".join(f"<th>{'string ' if n_answers <= 5 else ''}{number}</th>" for number in range(n_answers))
-    truth = "".join(f"<td><b>{escape(str(text))}</b></td>" for text in now["truth"].values)
-    rows = [f"<tr><td>truth</td>{truth}<td></td></tr>", _answer_row(now, n_passes, theme)]
-    if n_passes != 1:
-        rows.append(_answer_row(picture.baseline["answers"].to_dataset(), 1, theme))
-    padding, size = ("4px 8px", 13) if n_answers <= 5 else ("4px 2px", 12)
-    style = (
-        f"<style>.sk-answers{{font:{size}px {FONT};color:{colours.text};border-collapse:collapse;"
-        f"width:100%;margin:0 0 6px 0}}"
-        f".sk-answers th,.sk-answers td{{border-top:1px solid {colours.grid};padding:{padding};text-align:left;"
-        f"white-space:nowrap;font-variant-numeric:tabular-nums}}"
-        f".sk-answers th{{color:{colours.muted};font-weight:500}}</style>"
-    )
-    table = f'<table class="sk-answers"><tr><th>answers</th>{heads}<th>right</th></tr>{"".join(rows)}</table>'
+    """Return the answers at N and at the compared N beside the truth, one column for each question."""
+    now, n_passes = picture.tree["answers"].to_dataset(), picture.request.n_passes
+    rows = [_truth_row(now), _answer_row(now, n_passes, theme)]
+    if n_passes != picture.compare:
+        rows.append(_answer_row(picture.other["answers"].to_dataset(), picture.compare, theme))
     explained = note("Beside each answer: the probability the model gives to the truth.", theme)
-    return f'{style}{table}<div style="margin-bottom:10px">{explained}</div>'
+    return f'{_answer_table(rows, now.sizes["answer"], theme)}<div style="margin-bottom:10px">{explained}</div>'
+
+
+def answers_of(tree: xr.DataTree, n_passes: int, theme: Theme) -> str:
+    """Return the answers of one trace beside the truth."""
+    now = tree["answers"].to_dataset()
+    return _answer_table([_truth_row(now), _answer_row(now, n_passes, theme)], now.sizes["answer"], theme)
+
+
+def answers_summary(picture: Picture) -> str:
+    """Say how many answers are right at N and at the compared N."""
+    said = []
+    for n_passes, tree in ((picture.request.n_passes, picture.tree), (picture.compare, picture.other)):
+        right = group(tree, "answers")["right"].values
+        said.append(f"with N = {n_passes}, {int(right.sum())} of {right.size} answers are right")
+    return "; ".join(said).capitalize() + "."
+
+
+def read_on_the_way(picture: Picture, answer: int) -> list[int]:
+    """Return the token positions that the true reasoning path of one question reads, in order."""
+    if "reasoning" not in picture.tree.children:
+        return []
+    positions = group(picture.tree, "reasoning")["position"].values[answer]
+    return [int(position) for position in positions if position >= 0]
+
+
+def scrolling(content: str, height: int, name: str) -> str:
+    """Return content in a box of a height, in pixels, that scrolls, from the keyboard too."""
+    return f'<div tabindex="0" role="region" aria-label="{escape(name)}" style="height:{height}px;overflow:auto">{content}</div>'
+
+
+def table(frame: pd.DataFrame, theme: Theme, caption: str) -> str:
+    """Return a table; numbers with four digits."""
+    colours = palette(theme)
+    style = (
+        f"<style>.sk-table{{font:12.5px {FONT};color:{colours.text};border-collapse:collapse;margin:0 0 16px 0}}"
+        f".sk-table caption{{text-align:left;font-weight:600;padding:4px 0}}"
+        f".sk-table th,.sk-table td{{border-top:1px solid {colours.grid};padding:3px 12px 3px 0;text-align:left;"
+        f"font-variant-numeric:tabular-nums}}.sk-table th{{color:{colours.muted};font-weight:500}}</style>"
+    )
+    heads = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in frame.columns)
+    rows = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in frame.itertuples(index=False))
+    return f'{style}<table class="sk-table"><caption>{escape(caption)}</caption><tr>{heads}</tr>{rows}</table>'
+
+
+def arrays(tree: xr.DataTree, theme: Theme) -> str:
+    """Return a table of every array in a trace: group, name, axes, type."""
+    rows = [
+        {
+            "group": name.strip("/"),
+            "array": str(variable),
+            "axes": ", ".join(f"{dim} {size}" for dim, size in array.sizes.items()),
+            "type": str(array.dtype),
+        }
+        for name, node in tree.subtree_with_keys
+        for variable, array in node.to_dataset().data_vars.items()
+    ]
+    return table(pd.DataFrame(rows), theme, "Arrays of the trace")
 
 
 def empty_figure(reason: str, theme: Theme) -> go.Figure:
@@ -90,6 +164,30 @@ def empty_figure(reason: str, theme: Theme) -> go.Figure:
     return figure
 
 
+def _answer_table(rows: list[str], n_answers: int, theme: Theme) -> str:
+    colours = palette(theme)
+    heads = "".join(f'<th scope="col">{number}</th>' for number in range(n_answers))
+    padding, size = ("4px 8px", 13) if n_answers <= 5 else ("4px 2px", 12)
+    style = (
+        f"<style>.sk-answers{{font:{size}px {FONT};color:{colours.text};border-collapse:collapse;"
+        f"width:100%;margin:0 0 6px 0}}"
+        f".sk-answers th,.sk-answers td{{border-top:1px solid {colours.grid};padding:{padding};text-align:left;"
+        f"white-space:nowrap;font-variant-numeric:tabular-nums}}"
+        f".sk-answers th{{color:{colours.muted};font-weight:500}}</style>"
+    )
+    head = f'<tr><th scope="col">question</th>{heads}<th scope="col">right</th></tr>'
+    return f'{style}<table class="sk-answers">{head}{"".join(rows)}</table>'
+
+
+def _truth_row(answered: xr.Dataset) -> str:
+    truth = "".join(f"<td><b>{escape(str(text))}</b></td>" for text in answered["truth"].values)
+    return f'<tr><th scope="row">truth</th>{truth}<td></td></tr>'
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
+
+
 def _answer_row(answered: xr.Dataset, n_passes: int, theme: Theme) -> str:
     quiet, (good, bad) = palette(theme).muted, _VERDICT[theme]
     cells = []
@@ -103,4 +201,4 @@ def _answer_row(answered: xr.Dataset, n_passes: int, theme: Theme) -> str:
         )
     name = "N = 1, no sleep" if n_passes == 1 and len(cells) <= 5 else f"N = {n_passes}"
     n_right = int(answered["right"].values.sum())
-    return f'<tr data-n="{n_passes}"><td>{name}</td>{"".join(cells)}<td>{n_right} of {len(cells)}</td></tr>'
+    return f'<tr data-n="{n_passes}"><th scope="row">{name}</th>{"".join(cells)}<td>{n_right} of {len(cells)}</td></tr>'

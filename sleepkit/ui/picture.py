@@ -6,8 +6,8 @@ import xarray as xr
 
 from sleepkit.errors import require
 from sleepkit.plots import last_pass
-from sleepkit.ui.state import AccuracyRequest, ExplorerState, TraceRequest
-from sleepkit.zoo import Card
+from sleepkit.ui.state import ExplorerState, TraceRequest
+from sleepkit.ui.subject import Subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,30 +16,36 @@ class Picture:
 
     Attributes:
         request: what was asked for.
-        card: the card of the model.
-        tree: its trace.
-        baseline: the trace of the same example at N = 1.
-        measured: accuracies measured at these settings, if the card does not have them.
-        waiting: True while they are being measured.
+        compare: the N it is compared with.
+        subject: the model.
+        tree: the trace.
+        other: the trace of the same example at the compared N.
+        measured: accuracies measured at these settings, beside those of the card.
+        missing: the N whose accuracies are still to be measured.
     """
 
     request: TraceRequest
-    card: Card
+    compare: int
+    subject: Subject
     tree: xr.DataTree
-    baseline: xr.DataTree
+    other: xr.DataTree
     measured: xr.Dataset | None = None
-    waiting: bool = False
-
-    @property
-    def accuracy_request(self) -> AccuracyRequest:
-        """The evaluation that belongs to this example."""
-        request = self.request
-        return AccuracyRequest(request.model, request.n_passes, request.n_strings, request.window_len)
+    missing: tuple[int, ...] = ()
 
     @property
     def n_windows(self) -> int:
         """Windows of the example, the answering one included."""
         return int(self.tree["tokens"].sizes["window"])
+
+    @property
+    def n_answers(self) -> int:
+        """Questions of the example."""
+        return int(self.tree["answers"].sizes["answer"])
+
+    @property
+    def n_heads(self) -> int:
+        """Heads of a layer with fast weights."""
+        return int(self.tree["fast_weights"].sizes["head"])
 
     @property
     def layers(self) -> list[int]:
@@ -56,6 +62,15 @@ class Picture:
         later = [(window, each) for window in range(self.n_windows) for each in range(1, last_pass(self.tree, window) + 1)]
         return [(0, 0), *later]
 
+    def layer_shown(self, state: ExplorerState) -> int | None:
+        """Return the layer whose fast weights a state looks at, None if the model has none."""
+        return state.layer if state.layer is not None or not self.layers else self.layers[0]
+
+    def attention_layer_shown(self, state: ExplorerState) -> int | None:
+        """Return the layer whose attention a state looks at, None if the model has none."""
+        chosen = state.attention_layer
+        return chosen if chosen is not None or not self.attention_layers else self.attention_layers[0]
+
     def pass_shown(self, state: ExplorerState) -> int:
         """Return the pass a state looks at.
 
@@ -68,7 +83,7 @@ class Picture:
         return shown
 
     def check_view(self, state: ExplorerState) -> None:
-        """Refuse a window, pass or layer this example does not have.
+        """Refuse a window, pass, layer, head or answer this example does not have.
 
         Raises:
             InvalidInputError: naming the first that is missing.
@@ -77,6 +92,8 @@ class Picture:
         for name, value, known in (
             ("layer", state.layer, self.layers),
             ("attention_layer", state.attention_layer, self.attention_layers),
+            ("head", state.head, range(self.n_heads)),
+            ("answer", state.answer, range(self.n_answers)),
         ):
             require(value is None or value in known, name, f"must be one of {', '.join(map(str, known))}", value)
 

@@ -3,25 +3,22 @@
 import asyncio
 import dataclasses
 import io
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import panel as pn
 
-from sleepkit import results
 from sleepkit.errors import InvalidInputError, SleepkitError
-from sleepkit.ui import html
-from sleepkit.ui.compute import N_EXAMPLES, SupersededError, Turns, Workshop
+from sleepkit.ui import export, html
+from sleepkit.ui.compute import N_EXAMPLES, SupersededError, Turn, Turns, Workshop
 from sleepkit.ui.controls import Controls
 from sleepkit.ui.picture import Picture
-from sleepkit.ui.state import AccuracyRequest, ExplorerState, TraceRequest, beyond_training, on_card, trained_on
+from sleepkit.ui.screen import Screen
+from sleepkit.ui.state import ASKED, LOOKED_AT, AccuracyRequest, ExplorerState, TraceRequest, as_on_card, beyond_training
 from sleepkit.ui.status import StatusLine
-from sleepkit.ui.views import AccuracyView, AttentionView, FastWeightsView, TextView
+from sleepkit.ui.subject import subject
 
-_ASKED = ["model", "n_passes", "n_strings", "window_len", "depth", "example"]
-_LOOKED_AT = ["window", "sleep_pass", "layer", "attention_layer", "view"]
-ROW_HEIGHT = 362
+# What is typed is looked at when the keys have rested for this long.
+_TYPING_PAUSE_S = 0.35
 
 
 class ExplorerSession:
@@ -34,97 +31,101 @@ class ExplorerSession:
 
     def __init__(self, state: ExplorerState, workshop: Workshop) -> None:
         self.state, self._workshop = state, workshop
-        self._trace_turns, self._measure_turns = Turns(), Turns()
-        self._measuring: AccuracyRequest | None = None
+        self._trace_turns, self._measure_turns, self._text_turns = Turns(), Turns(), Turns()
+        self._measuring: tuple[AccuracyRequest, ...] = ()
         self._settling = False
         self.status = StatusLine(state, on_cancel=self.cancel, on_measure=self.start_measuring)
-        _, card = workshop.source.load(state.model)
-        self.controls = Controls(state, card, self.status, on_model=self._on_model, on_export=self.export)
-        self.fast_weights = FastWeightsView(state, height=ROW_HEIGHT)
-        self.accuracy = AccuracyView(state, height=ROW_HEIGHT)
-        self.attention = AttentionView(state, height=ROW_HEIGHT)
-        self.text = TextView(state, height=ROW_HEIGHT)
+        self.controls = Controls(
+            state,
+            subject(state.model),
+            self.status,
+            on_model=self._on_model,
+            on_text=self._read_text,
+            on_edit=self._edit,
+            on_export=self.export,
+        )
         self.finding = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
         self.picture = self._first_picture()
+        self.screen = Screen(state, lambda: self.picture)
         self._refuse_lost_view()
         self._draw_words()
-        state.param.watch(self._on_asked, _ASKED)
-        state.param.watch(self._on_looked_at, _LOOKED_AT)
+        state.param.watch(self._on_asked, list(ASKED))
+        state.param.watch(self._on_looked_at, list(LOOKED_AT))
+        state.param.watch(lambda _: self.screen.draw(self.picture), "tab")
         state.param.watch(lambda _: self.draw(), "theme")
 
     async def refresh(self) -> None:
         """Compute what the state asks for and show it; refuse what is impossible and keep the picture."""
-        turn, request = self._trace_turns.take(), self.state.trace_request()
+        turn, request, compare = self._trace_turns.take(), self.state.trace_request(), self.state.compare
         try:
-            picture = await self._workshop.tracing.run_async(turn, lambda: self._compute(request))
+            picture = self._known(request, compare)
+            if picture is None:
+                report = self._reporter(turn)
+                work = self._workshop.tracing.run_async(turn, lambda: self._compute(request, compare, report))
+                picture = await work
         except SupersededError:
             return
         except SleepkitError as error:
             if not turn.over:
+                self.status.stopped(can_measure=bool(self.picture.missing))
                 self.status.refuse(str(error), "settings")
             return
         if turn.over:
             return
-        self.status.accept("settings")
-        self.status.accept("address")
-        self.status.accept("view")
+        for topic in ("settings", "address", "view"):
+            self.status.accept(topic)
         self.picture = picture
         self._settle()
         self.draw()
         await self.measure()
 
     async def measure(self) -> None:
-        """Measure the accuracy at the current settings if neither the card nor the cache has it."""
+        """Measure the accuracies at the current settings that neither the card nor the cache has."""
         picture = self.picture
-        if not picture.waiting:
+        wanted = tuple(picture.request.accuracy.at(n_passes) for n_passes in picture.missing)
+        if not wanted:
             self.cancel()
             return
-        request, loop = picture.accuracy_request, asyncio.get_running_loop()
-        if self._measuring == request:
+        if self._measuring == wanted:
             return
-        turn, self._measuring = self._measure_turns.take(), request
-
-        def on_batch(done: int, total: int) -> None:
-            turn.check()
-            loop.call_soon_threadsafe(show_progress, done, total)
-
-        def show_progress(done: int, total: int) -> None:
-            if not turn.over:
-                self.status.progress(done, total)
-
+        turn, self._measuring = self._measure_turns.take(), wanted
         self.status.progress(0, 1)
-        try:
-            source = self._workshop.source
-            await self._workshop.measuring.run_async(turn, lambda: source.accuracy(request, on_batch=on_batch))
-        except SupersededError:
-            return
-        if turn.over:
-            return
+        source = self._workshop.source
+        for number, request in enumerate(wanted):
+            report = self._reporter(turn, number, len(wanted))
+            try:
+                await self._workshop.measuring.run_async(turn, lambda: source.accuracy(request, on_batch=report))  # noqa: B023
+            except SupersededError:
+                return
+            if turn.over:
+                return
+            self.picture = self._with_accuracy(self.picture)
+            self.screen.draw_accuracy(self.picture)
         turn.end()
-        self._measuring = None
+        self._measuring = ()
         self.status.stopped(can_measure=False)
-        self.picture = self._with_accuracy(self.picture)
-        self.accuracy.draw(self.picture)
         self._describe()
 
     def start(self) -> None:
-        """Draw for the first time and measure what the card does not have.
+        """Draw for the first time, measure what the card does not have, and get the model ready for the first change.
 
         To be called when the browser has loaded the page: the Material theme overwrites the layout of figures that are
         there before, margins and colours included.
         """
         self.draw()
         self.start_measuring()
+        pn.state.execute(self._warm)
 
     def start_measuring(self) -> None:
         """Start measuring in the background."""
         pn.state.execute(self.measure)
 
     def cancel(self) -> None:
-        """Stop measuring; it can be started again."""
+        """Stop tracing and measuring; measuring can be started again."""
+        self._trace_turns.end()
         self._measure_turns.end()
-        self._measuring = None
-        self.status.stopped(can_measure=self.picture.waiting)
+        self._measuring = ()
+        self.status.stopped(can_measure=bool(self.picture.missing))
 
     def export(self) -> io.BytesIO:
         """Return the trace on show as a netCDF file.
@@ -132,33 +133,70 @@ class ExplorerSession:
         Raises:
             StoreError: if the netCDF packages are not installed.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            return io.BytesIO(results.save(self.picture.tree, Path(folder) / "trace.nc").read_bytes())
+        return export.trace_file(self.picture)
+
+    async def _warm(self) -> None:
+        await asyncio.sleep(1.0)  # the browser draws first
+        await self._workshop.warm(self.state.model)
+
+    def _reporter(self, turn: Turn, number: int = 0, n_parts: int = 1) -> Any:
+        """Return what a worker calls with what is done: it shows progress, and stops the work when the turn is over."""
+        loop = asyncio.get_running_loop()
+
+        def show(done: int, total: int) -> None:
+            if not turn.over:
+                self.status.progress(number * total + done, n_parts * total)
+
+        def report(done: int, total: int) -> None:
+            turn.check()
+            loop.call_soon_threadsafe(show, done, total)
+
+        return report
 
     def _first_picture(self) -> Picture:
         """Compute the picture of the state; if that is impossible, say so and show the model's own settings."""
         try:
-            return self._run(self.state.trace_request())
+            return self._run(self.state.trace_request(), self.state.compare)
         except SleepkitError as error:
             self.status.refuse(str(error), "settings")
         own = ExplorerState()
-        own.adopt(self._workshop.source.load(self.state.model)[1])
-        return self._run(own.trace_request())
+        own.adopt(subject(self.state.model))
+        return self._run(own.trace_request(), own.compare)
 
-    def _run(self, request: TraceRequest) -> Picture:
-        return self._workshop.tracing.run(self._trace_turns.take(), lambda: self._compute(request))
+    def _run(self, request: TraceRequest, compare: int) -> Picture:
+        known = self._known(request, compare)
+        if known is not None:
+            return known
+        return self._workshop.tracing.run(self._trace_turns.take(), lambda: self._compute(request, compare))
 
-    def _compute(self, request: TraceRequest) -> Picture:
+    def _known(self, request: TraceRequest, compare: int) -> Picture | None:
+        """Return the picture if nothing must be computed for it."""
         source = self._workshop.source
-        _, card = source.load(request.model)
-        return self._with_accuracy(Picture(request, card, source.trace(request), source.trace(request.at(1))))
+        tree, other = source.known(request), source.known(request.at(compare))
+        if tree is None or other is None:
+            return None
+        return self._with_accuracy(Picture(request, compare, subject(request.model), tree, other))
+
+    def _compute(self, request: TraceRequest, compare: int, report: Any = None) -> Picture:
+        """Trace at both N; passes of the two count together for the progress."""
+        source, total = self._workshop.source, request.n_passes + compare
+
+        def share(part: int, start: int) -> Any:
+            return None if report is None else lambda done, passes: report(start * passes + part * done, total * passes)
+
+        tree = source.trace(request, on_pass=share(request.n_passes, 0))
+        other = source.trace(request.at(compare), on_pass=share(compare, request.n_passes))
+        return self._with_accuracy(Picture(request, compare, subject(request.model), tree, other))
 
     def _with_accuracy(self, picture: Picture) -> Picture:
-        if on_card(picture.card, picture.request):
-            return dataclasses.replace(picture, measured=None, waiting=False)
-        measured = self._workshop.source.measured(picture.accuracy_request)
-        known = measured is not None and picture.request.n_passes in measured.n_passes.values
-        return dataclasses.replace(picture, measured=measured, waiting=not known)
+        asked = picture.request.accuracy
+        wanted = dict.fromkeys((asked.n_passes, picture.compare))
+        if as_on_card(picture.subject, asked):
+            wanted = {n_passes: None for n_passes in wanted if n_passes not in picture.subject.known_passes}
+        measured = self._workshop.source.measured(asked.at(n_passes) for n_passes in wanted)
+        known = [] if measured is None else measured.n_passes.values.tolist()
+        missing = tuple(n_passes for n_passes in wanted if n_passes not in known)
+        return dataclasses.replace(picture, measured=measured, missing=missing)
 
     def _refuse_lost_view(self) -> bool:
         """If the picture has no such window, pass or layer, say so and look at the first window instead."""
@@ -176,38 +214,31 @@ class ExplorerSession:
             self.picture.check_view(self.state)
         except InvalidInputError:
             self._settling = True
-            self.state.param.update(window=0, sleep_pass=None, layer=None, attention_layer=None)
+            self.state.param.update(window=0, sleep_pass=None, layer=None, attention_layer=None, head=None, answer=0)
             self._settling = False
 
     def draw(self) -> None:
         """Draw everything."""
         self._draw_words()
-        for view in (self.fast_weights, self.accuracy, self.attention):
-            view.draw(self.picture)
+        self.screen.draw(self.picture)
 
     def _draw_words(self) -> None:
-        card = self.picture.card
-        self.controls.fit(self.picture)
-        self.finding.object = html.finding(card.finding(1, card.sleep.n_passes), self.state.colours)
-        self.text.draw(self.picture)
+        picture = self.picture
+        self.controls.fit(picture)
+        sentence = picture.subject.finding(picture.request.n_passes, picture.compare)
+        self.finding.object = html.finding(sentence, self.state.colours)
         self._describe()
 
-    def _draw_moment(self) -> None:
-        self.controls.follow()
-        self.fast_weights.draw_moment(self.picture)
-        self.attention.draw(self.picture)
-        self.text.draw(self.picture)
-
     def _describe(self) -> None:
-        picture = self.picture
-        phrases = beyond_training(picture.card, picture.request)
-        if on_card(picture.card, picture.request):
-            source = f"Lines: {int(picture.card.accuracy.n_total.min()):,} or more held-out answers a point, bands 95 %."
-        elif picture.waiting:
+        picture, about = self.picture, self.picture.subject
+        phrases = beyond_training(about, picture.request)
+        if picture.missing:
             source = f"Lines: as trained. Measuring {N_EXAMPLES} held-out examples at these settings."
-        else:
+        elif picture.measured is not None:
             source = f"Lines: as trained. Open markers: measured now, {N_EXAMPLES} held-out examples."
-        head = f"Beyond what it was trained on: {', '.join(phrases)}." if phrases else trained_on(picture.card)
+        else:
+            source = f"Lines: {int(about.accuracy.n_total.min()):,} or more held-out answers a point, bands 95 %."
+        head = f"Beyond what it was trained on: {', '.join(phrases)}." if phrases else about.as_trained()
         self.status.say(f"{head} {source}", beyond=bool(phrases))
 
     async def _on_asked(self, *_: Any) -> None:
@@ -218,8 +249,45 @@ class ExplorerSession:
             return
         if not self._refuse_lost_view():
             self.status.accept("view")
-        self._draw_moment()
+        self.controls.follow()
+        self.screen.draw_moment(self.picture)
 
     def _on_model(self, name: str) -> None:
         if name != self.state.model:
-            self.state.adopt(self._workshop.source.load(name)[1])
+            try:
+                self.state.adopt(subject(name))
+            except SleepkitError as error:
+                self.status.refuse(str(error), "settings")
+
+    async def _read_text(self, text: str) -> None:
+        """Check what was typed when the typing rests; only an example of the task reaches the state."""
+        turn = self._text_turns.take()
+        await asyncio.sleep(_TYPING_PAUSE_S)
+        if turn.over:
+            return
+        request = dataclasses.replace(self.state.trace_request(), text=text.strip())
+        if request.text:
+            try:
+                await self._workshop.tracing.run_async(turn, lambda: self._workshop.source.check_text(request))
+            except SupersededError:
+                return
+            except SleepkitError as error:
+                if not turn.over:
+                    self.controls.text.param.update(error_state=True, helper_text=str(error))
+                return
+        if not turn.over:
+            self.controls.text.param.update(error_state=False, helper_text="")
+            self.state.text = request.text
+
+    async def _edit(self) -> None:
+        """Put the held-out example on show into the field for the user's own."""
+        turn, request = self._text_turns.take(), self.state.trace_request()
+        try:
+            work = self._workshop.tracing.run_async(turn, lambda: self._workshop.source.text(request))
+            text, about = await work
+        except SupersededError:
+            return
+        if not turn.over:
+            self.controls.text.value = text
+            self.controls.text_help.object = html.note(about, self.state.colours)
+            self.state.text = text

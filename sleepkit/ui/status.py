@@ -32,7 +32,7 @@ class StatusLine(pn.viewable.Viewer):
         self._bar = pmu.Progress(value=0, max=100, width=120, margin=(14, 10), visible=False)
         self._button = pmu.Button(label="Cancel", variant="outlined", size="small", width=100, margin=0, visible=False)
         self._button.on_click(self._on_click)
-        self._view = pn.Row(self._alert, self._bar, self._button, sizing_mode="stretch_width", margin=(6, 0, 0, 0), height=34)
+        self._view = pn.Row(self._alert, self._bar, self._button, sizing_mode="stretch_width", margin=(4, 0, 0, 0), height=34)
 
     def refuse(self, message: str, topic: Topic) -> None:
         """Show why something was refused."""
@@ -51,7 +51,7 @@ class StatusLine(pn.viewable.Viewer):
         self._update()
 
     def progress(self, done: int, total: int) -> None:
-        """Show how far measuring is."""
+        """Show how far the work is."""
         self._bar.param.update(value=round(100 * done / total), visible=True)
         self._button.param.update(label="Cancel", visible=True)
 

@@ -1,6 +1,55 @@
-"""Bundled small models, trained by this code, each with a card that says exactly how."""
+"""Bundled small models, trained by this code, each with a card that says exactly how.
 
-from sleepkit.zoo.card import Card
-from sleepkit.zoo.shelf import load, load_card, names, publish
+What a card says needs no torch, so what loads models is imported on first use.
+"""
 
-__all__ = ["Card", "load", "load_card", "names", "publish"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sleepkit.zoo.folder import names
+from sleepkit.zoo.opening import load_opening
+from sleepkit.zoo.probe import NoReadingError, Probe, load_probe
+from sleepkit.zoo.record import Facts, facts
+
+if TYPE_CHECKING:
+    from sleepkit.zoo.card import Card
+    from sleepkit.zoo.fitting import fit_probe
+    from sleepkit.zoo.making import publish, write_openings
+    from sleepkit.zoo.shelf import load, load_card
+
+_NAMES = {
+    "Card": "card",
+    "fit_probe": "fitting",
+    "load": "shelf",
+    "load_card": "shelf",
+    "publish": "making",
+    "write_openings": "making",
+}
+
+__all__ = [
+    "Card",
+    "Facts",
+    "NoReadingError",
+    "Probe",
+    "facts",
+    "fit_probe",
+    "load",
+    "load_card",
+    "load_opening",
+    "load_probe",
+    "names",
+    "publish",
+    "write_openings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'sleepkit.zoo' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"sleepkit.zoo.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

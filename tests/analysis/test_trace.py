@@ -1,5 +1,6 @@
 """A trace shows what the rollout did, no more and no less."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import xarray as xr
 from sleepkit import tasks
 from sleepkit.analysis import trace
 from sleepkit.analysis.trace import trace_batch
-from sleepkit.errors import InvalidInputError
+from sleepkit.errors import InvalidInputError, StoreError
 from sleepkit.model import HybridLM
-from sleepkit.results import group
+from sleepkit.results import group, load_tree, save
 from sleepkit.sleep import RolloutResult, SleepConfig, rollout
-from sleepkit.tasks import NOTHING_ASKED, Rule110
+from sleepkit.tasks import NOTHING_ASKED, Rule110, explore
 from sleepkit.training import evaluate
 from tests.support.models import small_model
 
@@ -151,6 +152,54 @@ def test_impossible_requests_are_refused_by_name(task: Rule110, name: str, optio
 def test_more_than_one_example_is_refused(task: Rule110) -> None:
     with pytest.raises(InvalidInputError, match="batch: must hold one example, got 2"):
         trace_batch(trace_model(), task, task.batch("test", 0, 2), SleepConfig(window_len=7))
+
+
+def test_every_pass_is_reported_and_a_report_can_cancel(task: Rule110) -> None:
+    seen: list[tuple[int, int]] = []
+    batch, sleep = task.batch("test", 0, 1), SleepConfig(n_passes=3, window_len=7)
+    trace_batch(trace_model(), task, batch, sleep, on_pass=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 7) for done in range(1, 8)]  # two windows of three passes, and the answer
+
+    def cancel(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trace_batch(trace_model(), task, batch, sleep, on_pass=cancel)
+
+
+def test_the_true_way_to_each_answer_is_in_the_trace_and_comes_back_from_its_file(
+    tmp_path: Path, task: Rule110, tree: xr.DataTree
+) -> None:
+    way, answers = group(tree, "reasoning"), group(tree, "answers")
+    xr.testing.assert_identical(way, explore.reasoning(task, task.batch("test", INDEX, 1)))
+    for slot, (depth, truth) in enumerate(zip(answers.depth.values.tolist(), answers.truth.values.tolist(), strict=True)):
+        assert str(way.text[slot, depth].item())[way.attrs["asked_cell"]] == truth
+    assert (way.text == "").any() == (answers.depth[0] != answers.depth[1])
+    xr.testing.assert_identical(load_tree(save(tree, tmp_path / "trace.nc")), tree)
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_every_task_has_its_ways_beside_its_answers(name: str) -> None:
+    task = tasks.create(name, **({"n_ops": 2} if name == "gsm" else {}))
+    batch = task.batch("test", INDEX, 1)
+    model = trace_model(vocab_size=len(task.vocab), layers="gdn")
+    tree = trace_batch(model, task, batch, SleepConfig(n_passes=1, window_len=task.window_len))
+    assert group(tree, "reasoning").sizes["answer"] == group(tree, "answers").sizes["answer"]
+    assert group(tree, "reasoning").nbytes < 100_000
+
+
+def test_a_task_that_shows_no_reasoning_is_traced_without(task: Rule110) -> None:
+    class Plain:
+        def __getattr__(self, name: str) -> Any:
+            if name in ("reasoning", "read"):
+                raise AttributeError(name)
+            return getattr(task, name)
+
+    tree = trace(trace_model(), Plain(), n_passes=1)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="trace: must have the group 'reasoning'"):
+        group(tree, "reasoning")
+    with pytest.raises(InvalidInputError, match=r"^task: must have read, reasoning to be explored .*, got 'rule110'$"):
+        explore.read(Plain(), "01", depth=1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("eviction", ["hard", "sliding"])

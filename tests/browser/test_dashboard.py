@@ -100,7 +100,7 @@ def test_the_page_loads_with_all_panes_and_neither_complains_nor_asks_elsewhere(
     assert visitor.errors == []
     assert visitor.elsewhere == []
     assert re.match(r"With N = 4 this model answers depth-\d+ questions", page.locator(".sk-finding").inner_text())
-    assert page.locator(".sk-title").all_inner_texts()[0].startswith("Fast weights")
+    assert page.locator(".sk-fast-weights .sk-title").inner_text().startswith("Fast weights")
     assert len(weights(page)) > 100
     assert answers(page, 4)
     assert answers(page, 1)
@@ -133,13 +133,13 @@ def test_scrubbing_through_the_passes_changes_the_fast_weights(visitor: Visit) -
     before = weights(page)
     press(page, PASS_SLIDER, "ArrowLeft")
     assert until(lambda: weights(page) != before, page)
-    until(lambda: "after pass 2 of 3" in page.locator(".sk-title").first.inner_text(), page)
+    until(lambda: "after pass 2 of 3" in page.locator(".sk-fast-weights .sk-title").inner_text(), page)
 
 
 def test_the_address_sets_the_view(visitor: Visit) -> None:
     page = visitor.go("?n_passes=2&depth=5&window=1&sleep_pass=1")
-    assert "window 1, after pass 1 of 2 (reading)" in page.locator(".sk-title").first.inner_text()
-    assert "after 5 steps" in page.locator(".sk-title").last.inner_text()
+    assert "window 1, after pass 1 of 2 (reading)" in page.locator(".sk-fast-weights .sk-title").inner_text()
+    assert "5 steps of reasoning" in page.locator(".sk-text .sk-title").inner_text()
     assert answers(page, 2)
 
 
@@ -177,7 +177,7 @@ def test_a_bad_window_length_is_refused_and_the_app_stays_alive(visitor: Visit, 
 
 
 def test_settings_beyond_training_are_said_and_measured(visitor: Visit) -> None:
-    page = visitor.go("?n_strings=2&n_passes=2")
+    page = visitor.go("?context=2&n_passes=2")
     assert "Beyond what it was trained on: 2 strings (trained on 4)" in status(page)
     until(lambda: "measured now" in status(page), page)
     names = page.locator(".sk-accuracy .js-plotly-plot").evaluate("plot => plot.data.map(line => line.name)")

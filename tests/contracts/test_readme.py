@@ -9,11 +9,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from sleepkit import tasks
 from sleepkit.bench import readme
 from sleepkit.bench.report import SUITES
+from sleepkit.errors import InvalidInputError
+from sleepkit.tasks import explore
 from sleepkit.tasks.audit import audit
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +87,27 @@ def test_the_task_of_the_example_passes_the_audit_and_takes_one_line_of_the_regi
     assert [finding for finding in findings if finding.n_failed] == []
     assert "question 0, depth " in task.render(task.batch("test", 0, 1), 0)
     assert tasks.describe("parity") == "Parity of the first d bits."
+
+
+def test_the_task_of_the_example_is_explored_once_it_says_how_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = README.partition("## Adding a task\n")[2].partition("\n## ")[0]
+    (tmp_path / "readme_explored.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("readme_explored")
+    plain, explored = (made(module.ParityConfig(n_bits=30)) for made in (module.Parity, module.ExploredParity))
+    with pytest.raises(InvalidInputError, match=r"^task: must have depth_in_text, .*, write to be explored"):
+        explore.write(plain, plain.batch("test", 0, 1))
+    example = explore.at_depth(explored, 3).batch("test", 0, 1)
+    text = explore.write(explored, example)
+    assert torch.equal(explore.read(explored, text, depth=3).tokens, example.tokens)
+    assert text == "".join(map(str, example.tokens[0, :30].tolist()))
+    way = explore.reasoning(explored, example)
+    assert way.text[:, -1].values.tolist() == [str(answer) for answer in explored.solve(example.tokens)[0].tolist()]
+    assert way.position[0].values.tolist() == [30, 0, 1, 2]
+    with pytest.raises(InvalidInputError, match=r"^text: bits must be 30 of 0 and 1, got '012'$"):
+        explore.read(explored, "012", depth=3)
 
 
 def test_the_environment_file_installs_the_project_and_nothing_else() -> None:

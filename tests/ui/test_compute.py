@@ -1,6 +1,7 @@
 """The computing side of the explorer: real traces of the bundled model, caches, and the newest request winning."""
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Iterator
 
@@ -10,13 +11,15 @@ import pytest
 import sleepkit as sk
 from sleepkit import zoo
 from sleepkit.errors import InvalidInputError
-from sleepkit.ui import compute
+from sleepkit.tasks import explore
+from sleepkit.ui import compute, engine
 from sleepkit.ui.compute import Recent, SupersededError, TraceSource, Turn, Turns, Worker
-from sleepkit.ui.state import AccuracyRequest, TraceRequest, task_at
+from sleepkit.ui.state import AccuracyRequest, TraceRequest, opening_request
+from sleepkit.ui.subject import subject
 
 NAME = "rule110-explorer"
-REQUEST = TraceRequest(model=NAME, n_passes=3, n_strings=2, window_len=17, depth=4, example=1)
-ACCURACY = AccuracyRequest(model=NAME, n_passes=1, n_strings=1, window_len=17)
+REQUEST = TraceRequest(model=NAME, n_passes=3, context=2, window_len=17, eviction="hard", depth=4, example=1, text="")
+ACCURACY = AccuracyRequest(model=NAME, n_passes=1, context=1, window_len=17, eviction="hard")
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def worker() -> Iterator[Worker]:
 
 def test_a_trace_is_what_the_library_computes_for_the_same_settings(source: TraceSource) -> None:
     model, card = zoo.load(NAME)
-    task = task_at(card, n_strings=2, depth=4)
+    task = explore.at_depth(card.task, 4, n_strings=2)
     expected = sk.trace(model, task, n_passes=3, index=1, window_len=17)
     made = source.trace(REQUEST)
     for group in ("fast_weights", "attention", "tokens", "answers"):
@@ -71,17 +74,57 @@ def test_impossible_settings_are_refused_by_name(source: TraceSource, change: di
 def test_accuracy_is_measured_once_and_gathered_over_n(source: TraceSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "N_EXAMPLES", 64)
     seen: list[tuple[int, int]] = []
-    assert source.measured(ACCURACY) is None
+    wanted = [ACCURACY.at(n_passes) for n_passes in (3, 1, 2)]
+    assert source.measured(wanted) is None
     source.accuracy(ACCURACY, on_batch=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
     source.accuracy(ACCURACY, on_batch=lambda done, total: seen.append((done, total)))
     assert len(seen) == 2
-    source.accuracy(AccuracyRequest(NAME, 3, 1, 17))
-    source.accuracy(AccuracyRequest(NAME, 2, 2, 17))
-    measured = source.measured(ACCURACY)
+    source.accuracy(ACCURACY.at(3))
+    source.accuracy(dataclasses.replace(ACCURACY, n_passes=2, context=2))
+    measured = source.measured(wanted)
     assert measured is not None
     assert measured.n_passes.values.tolist() == [1, 3]
     assert int(measured.n_total.sum()) == 2 * 64
+
+
+def test_sliding_eviction_and_own_text_are_traced_as_asked(source: TraceSource) -> None:
+    sliding = source.trace(dataclasses.replace(REQUEST, eviction="sliding"))
+    assert sliding.attrs["eviction"] == "sliding"
+    text, about = source.text(REQUEST)
+    assert about
+    own = source.trace(dataclasses.replace(REQUEST, text=text))
+    drawn = source.trace(REQUEST)
+    assert own["tokens"]["id"].values.tolist() == drawn["tokens"]["id"].values.tolist()
+    assert own["answers"]["truth"].values.tolist() == drawn["answers"]["truth"].values.tolist()
+    with pytest.raises(InvalidInputError):
+        source.check_text(dataclasses.replace(REQUEST, text="not an example"))
+
+
+def test_a_trace_stops_between_two_passes_when_its_turn_ends(source: TraceSource) -> None:
+    turn, done_passes = Turn(), []
+
+    def on_pass(done: int, _total: int) -> None:
+        done_passes.append(done)
+        turn.end()
+        turn.check()
+
+    with pytest.raises(SupersededError):
+        source.trace(REQUEST, on_pass=on_pass)
+    assert done_passes == [1]
+    assert source.known(REQUEST) is None
+
+
+@pytest.mark.parametrize("name", ["rule110-explorer", "depo-explorer"])
+def test_the_opening_needs_no_model_and_shows_what_the_model_would(source: TraceSource, name: str) -> None:
+    request = opening_request(subject(name))
+    bundled = source.known(request)
+    assert bundled is not None
+    model, card = zoo.load(name)
+    made = engine.trace_of(model, card, request)
+    assert bundled["answers"]["predicted"].values.tolist() == made["answers"]["predicted"].values.tolist()
+    states = (bundled["fast_weights"]["state"].values, made["fast_weights"]["state"].values)
+    np.testing.assert_allclose(*states, rtol=2e-3, atol=2e-3)
 
 
 def test_a_measurement_stops_at_the_next_batch_when_its_turn_ends(source: TraceSource) -> None:
@@ -97,7 +140,7 @@ def test_a_measurement_stops_at_the_next_batch_when_its_turn_ends(source: TraceS
     with pytest.raises(SupersededError):
         source.accuracy(ACCURACY, on_batch=on_batch)
     assert n_batches == 1
-    assert source.measured(ACCURACY) is None
+    assert source.measured([ACCURACY]) is None
 
 
 def test_a_new_turn_ends_the_one_before() -> None:
@@ -137,4 +180,4 @@ def test_recent_keeps_the_most_recently_used() -> None:
     assert recent.get("a") == 1
     recent.put("c", 3)
     assert recent.get("b") is None
-    assert [key for key, _ in recent.items()] == ["a", "c"]
+    assert (recent.get("a"), recent.get("c"), len(recent)) == (1, 3, 2)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sleepkit import results, zoo
-from sleepkit.ui import SleepExplorer, build_app, compute
+from sleepkit import results
+from sleepkit.ui import build_app, compute
 from sleepkit.ui.compute import Workshop
 from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import ExplorerState
+from sleepkit.ui.subject import names, subject
+from sleepkit.ui.tour import STEPS, Tour
 
 NAME = "rule110-explorer"
 
@@ -28,7 +30,7 @@ def workshop() -> Iterator[Workshop]:
 def session(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> ExplorerSession:
     monkeypatch.setattr(compute, "N_EXAMPLES", 32)
     state = ExplorerState()
-    state.adopt(zoo.load_card(NAME))
+    state.adopt(subject(NAME))
     session = ExplorerSession(state, workshop)
     session.draw()
     return session
@@ -47,26 +49,26 @@ def change(session: ExplorerSession, **values: Any) -> None:
 
 
 def mosaic(session: ExplorerSession) -> np.ndarray:
-    return np.asarray(session.fast_weights._mosaic.object.data[0].z)
+    return np.asarray(session.screen.fast_weights._plot.object.data[0].z)
 
 
 def test_all_panes_are_drawn_from_one_trace(session: ExplorerSession) -> None:
     assert mosaic(session).size > 0
-    assert len(session.fast_weights._change.object.data) == session.picture.n_windows
-    assert session.accuracy._plot.object.data
-    assert session.attention._plot.object.data
-    assert session.text._body.object.count("sk-answer") >= 2 * 4
-    assert "N = 1, no sleep" in session.text._body.object
+    assert len(session.screen.fast_weights._curve.object.data) == session.picture.n_windows
+    assert session.screen.accuracy._plot.object.data
+    assert session.screen.attention._plot.object.data
+    assert session.screen.text._body.object.count("sk-answer") >= 2 * 4
+    assert "N = 1, no sleep" in session.screen.text._body.object
     assert session.status.refusal is None
 
 
 def test_another_n_changes_the_picture_and_the_answers(session: ExplorerSession) -> None:
-    before, text = mosaic(session), session.text._body.object
+    before, text = mosaic(session), session.screen.text._body.object
     change(session, n_passes=2)
     assert session.picture.request.n_passes == 2
     assert not np.array_equal(mosaic(session), before, equal_nan=True)
-    assert session.text._body.object != text
-    assert 'data-n="2"' in session.text._body.object
+    assert session.screen.text._body.object != text
+    assert 'data-n="2"' in session.screen.text._body.object
 
 
 def test_the_pass_looked_at_follows_n_while_it_is_the_last(session: ExplorerSession) -> None:
@@ -81,15 +83,15 @@ def test_the_pass_looked_at_follows_n_while_it_is_the_last(session: ExplorerSess
 def test_the_player_walks_through_every_pass_of_every_window(session: ExplorerSession) -> None:
     change(session, n_passes=2)
     places = []
-    for moment in range(session.fast_weights.player.end + 1):
-        session.fast_weights.player.value = moment
+    for moment in range(session.screen.fast_weights.player.end + 1):
+        session.screen.fast_weights.player.value = moment
         places.append((session.state.window, session.picture.pass_shown(session.state)))
     assert places == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (4, 1)]
 
 
 def test_before_reading_there_is_no_attention_and_the_pane_says_so(session: ExplorerSession) -> None:
     change(session, sleep_pass=0)
-    figure = session.attention._plot.object
+    figure = session.screen.attention._plot.object
     assert not figure.data
     assert "Nothing has been read yet" in figure.layout.annotations[0].text
 
@@ -116,13 +118,13 @@ def test_a_window_length_that_is_no_number_is_refused_and_never_reaches_the_stat
 
 
 def test_beyond_training_is_said_and_measured(session: ExplorerSession) -> None:
-    change(session, n_strings=2)
+    change(session, context=2)
     shown = session.status._alert.object
     assert "Beyond what it was trained on: 2 strings (trained on 4)" in shown
     assert "sk-warning" in shown
     assert session.picture.measured is not None
     assert int(session.picture.measured.n_examples.max()) == 32
-    names = [line.name for line in session.accuracy._plot.object.data]
+    names = [line.name for line in session.screen.accuracy._plot.object.data]
     assert "N = 4, measured now" in names
     assert "you are here" in names
 
@@ -130,20 +132,118 @@ def test_beyond_training_is_said_and_measured(session: ExplorerSession) -> None:
 def test_the_cards_own_settings_are_not_measured_again(session: ExplorerSession) -> None:
     change(session, n_passes=1)
     assert session.picture.measured is None
-    assert not session.picture.waiting
+    assert not session.picture.missing
 
 
 def test_a_place_that_a_new_picture_lacks_falls_back_to_the_first_window(session: ExplorerSession) -> None:
     change(session, window=4)
-    change(session, n_strings=1)
+    change(session, context=1)
     assert session.state.window == 0
 
 
+@pytest.mark.parametrize("name", names())
+def test_every_model_is_shown_with_all_its_panes(session: ExplorerSession, name: str) -> None:
+    async def change_model() -> None:
+        session.controls._model.value = name
+        await asyncio.sleep(0.01)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.gather(*others)
+
+    asyncio.run(change_model())
+    assert session.status.refusal is None
+    assert session.picture.subject.name == name
+    for view in (session.screen.timeline, session.screen.fast_weights, session.screen.accuracy, session.screen.attention):
+        assert view.figure is not None
+        assert view.figure.data, view.css
+    assert session.screen.path._steps.object
+    assert "sk-answers" in session.screen.text._body.object
+
+
+@pytest.mark.parametrize("tab", ["side by side", "difference", "data"])
+def test_every_tab_is_drawn_when_it_is_opened_and_follows_the_picture(session: ExplorerSession, tab: str) -> None:
+    change(session, tab=tab)
+    assert session.screen._open[0] is session.screen._tabs[tab]
+    change(session, n_passes=2)
+    change(session, window=1)
+    change(session, tab="single")
+    assert session.screen._open[0] is session.screen._tabs["single"]
+
+
+def test_what_is_compared_can_be_any_n(session: ExplorerSession) -> None:
+    change(session, compare=3)
+    assert session.picture.other.attrs["n_passes"] == 3
+    assert 'data-n="3"' in session.screen.text._body.object
+
+
+def test_an_n_the_card_never_saw_is_measured_and_marked(session: ExplorerSession) -> None:
+    change(session, n_passes=16)
+    assert session.picture.measured is not None
+    assert session.picture.measured.n_passes.values.tolist() == [16]
+    assert "N = 16 (trained with N = 1 to 5)" in session.status._alert.object
+
+
+def type_text(session: ExplorerSession, text: str) -> None:
+    async def type_and_wait() -> None:
+        session.controls.text.value_input = text
+        await asyncio.sleep(0.01)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.gather(*others)
+
+    asyncio.run(type_and_wait())
+
+
+def test_own_input_is_checked_while_it_is_typed(session: ExplorerSession) -> None:
+    type_text(session, "01")
+    assert session.controls.text.error_state
+    assert session.controls.text.helper_text
+    assert session.state.text == ""
+    text, _ = session._workshop.source.text(session.state.trace_request())
+    type_text(session, text)
+    assert not session.controls.text.error_state
+    assert session.state.text == text
+    assert session.picture.request.text == text
+    type_text(session, "")
+    assert session.picture.request.text == ""
+
+
+def test_a_click_on_the_timeline_looks_at_that_pass(session: ExplorerSession) -> None:
+    session.screen.timeline._plot.click_data = {"points": [{"customdata": [1, 2]}]}
+    assert (session.state.window, session.state.sleep_pass) == (1, 2)
+
+
+def test_every_file_of_the_data_tab_can_be_taken_away(session: ExplorerSession) -> None:
+    change(session, tab="data")
+    files = session.screen.files()
+    assert {"trace.nc", "accuracy.nc", "accuracy.csv", "answers.csv", "fast-weights.csv", "attention.csv"} <= set(files)
+    for name, make in files.items():
+        content = make().getvalue()
+        assert len(content) > 200, name
+        if name.endswith(".csv"):
+            assert content.decode().splitlines()[0].count(",") >= 3
+
+
+def test_the_tour_turns_the_explorer_step_by_step(session: ExplorerSession) -> None:
+    tour = Tour(session.state)
+    seen = []
+
+    async def walk() -> None:
+        tour.start()
+        for _ in STEPS:
+            seen.append((session.state.n_passes, session.state.tab))
+            tour._next.clicks += 1
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.gather(*others)
+
+    asyncio.run(walk())
+    assert seen == [(1, "single"), (4, "single"), (4, "single"), (4, "side by side")]
+    assert not tour._view.visible
+
+
 def test_the_theme_reaches_every_figure(session: ExplorerSession) -> None:
-    before = session.accuracy._plot.object.layout.font.color
+    before = session.screen.accuracy._plot.object.layout.font.color
     session.state.theme = "dark"
-    assert session.accuracy._plot.object.layout.font.color != before
-    assert session.attention._plot.object.layout.font.color == session.accuracy._plot.object.layout.font.color
+    assert session.screen.accuracy._plot.object.layout.font.color != before
+    assert session.screen.attention._plot.object.layout.font.color == session.screen.accuracy._plot.object.layout.font.color
 
 
 def test_the_exported_file_holds_the_trace_on_show(session: ExplorerSession, tmp_path: Path) -> None:
@@ -157,14 +257,3 @@ def test_the_app_is_built_without_a_server(workshop: Workshop) -> None:
     page = build_app(NAME, workshop=workshop)
     assert len(page.sidebar) == 1
     assert len(page.main) == 1
-
-
-def test_the_explorer_of_notebooks_draws_the_place_its_sliders_name(session: ExplorerSession) -> None:
-    explorer = SleepExplorer(session.picture.tree)
-    first = explorer.figures()[0].data[0].z
-    explorer.sleep_pass.value = 1
-    assert not np.array_equal(explorer.figures()[0].data[0].z, first, equal_nan=True)
-    explorer.window.value = session.picture.n_windows - 1
-    assert explorer.sleep_pass.value == 1
-    explorer.sleep_pass.value = 0
-    assert len(explorer.figures()) == 1

@@ -84,10 +84,13 @@ def test_the_finding_compares_two_n_at_the_depth_where_they_differ_most(publishe
         card.finding(1, 2)
 
 
-def test_publishing_again_replaces_the_model(run: Run, published: Path) -> None:
+def test_publishing_again_replaces_the_model_and_what_was_made_of_it(run: Run, published: Path) -> None:
+    (published / "probe.json").write_text("{}")
+    (published / "opening-n7.nc").write_text("")
     card = zoo.publish(run, published, summary="Again.", n_passes=[2], n_examples=8, progress=False)
     assert zoo.load_card(str(published)).summary == card.summary == "Again."
-    assert sorted(path.name for path in published.iterdir()) == ["README.md", "card.json", "config.json", "model.safetensors"]
+    files = ["README.md", "card.json", "config.json", "model.safetensors", "opening-n1.nc", "opening-n2.nc"]
+    assert sorted(path.name for path in published.iterdir()) == files
 
 
 def test_tampered_weights_are_refused(published: Path) -> None:
@@ -126,7 +129,7 @@ def drop_floor(card: Path) -> None:
 )
 def test_a_damaged_card_is_refused(published: Path, damage: Callable[[Path], None]) -> None:
     damage(published / "card.json")
-    for load in (zoo.load, zoo.load_card):
+    for load in (zoo.load, zoo.load_card, zoo.facts):
         with pytest.raises(CheckpointError, match="card: must be a whole sleepkit card"):
             load(str(published))
 

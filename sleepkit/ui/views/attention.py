@@ -1,0 +1,56 @@
+"""Attention of one pass over one window."""
+
+from typing import Any
+
+import panel as pn
+
+from sleepkit import plots
+from sleepkit.ui import html
+from sleepkit.ui.picture import Picture
+from sleepkit.ui.state import ExplorerState
+from sleepkit.ui.views.base import View, clicked, fit, plot_pane
+
+_ABOUT = (
+    "Rows look at columns: where each token of the window looks in this pass, head by head; a click shows one head alone. "
+    "Attention sees this window alone (under sliding eviction also the last L - 1 tokens): what was evicted it never sees again."
+)
+
+
+class AttentionView(View):
+    """Attention of every head, or of one."""
+
+    def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
+        super().__init__(state, name="attention", about=_ABOUT, height=height, **params)
+        self._plot = plot_pane(self.height, "attention")
+        self._plot.param.watch(self._on_click, "click_data")
+        self._view = self.framed(self._plot)
+
+    def draw(self, picture: Picture) -> None:
+        """Draw the maps, or say why there are none."""
+        self.draw_moment(picture)
+
+    def draw_moment(self, picture: Picture) -> None:
+        """Draw the maps, or say why there are none."""
+        state, shown = self.state, picture.pass_shown(self.state)
+        layer = picture.attention_layer_shown(state)
+        if layer is None:
+            figure, detail, summary = html.empty_figure("This model has no attention layer.", state.colours), "", ""
+        elif shown == 0:
+            reason = "Nothing has been read yet: attention starts with pass 1."
+            figure, detail, summary = html.empty_figure(reason, state.colours), "", reason
+        else:
+            figure = plots.attention(
+                picture.tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head, theme=state.colours
+            )
+            detail = html.place(picture, layer, state.window, shown)
+            summary = plots.attention_summary(picture.tree, window=state.window, sleep_pass=shown, layer=layer)
+        self._plot.object = fit(figure, self.height, b=24)
+        self.entitle("Attention", detail, summary)
+
+    def _on_click(self, event: Any) -> None:
+        head = clicked(event)
+        if head is not None:
+            self.state.head = None if self.state.head is not None else int(head[0] if isinstance(head, list) else head)
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._view

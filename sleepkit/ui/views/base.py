@@ -1,0 +1,154 @@
+"""What every pane is made of: a frame with a title line and help, and a figure that nobody else dresses."""
+
+from typing import Any
+
+import panel as pn
+import plotly.graph_objects as go
+
+from sleepkit.ui import html
+from sleepkit.ui.picture import Picture
+from sleepkit.ui.state import ExplorerState
+
+PADDING = 8
+TITLE_HEIGHT = 30
+AROUND = TITLE_HEIGHT + 2 * PADDING + 2
+NARROWEST = 330
+_FRAME = {
+    "overflow": "hidden",
+    "border": "1px solid rgba(128,128,128,0.28)",
+    "border-radius": "8px",
+    "padding": f"{PADDING}px 12px",
+    "box-sizing": "border-box",
+}
+_QUIET = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
+
+
+# Toggle buttons as small as a title line allows, in the case they are written in.
+SMALL_TOGGLE = {
+    "& .MuiToggleButton-root": {
+        "whiteSpace": "nowrap",
+        "padding": "2px 8px",
+        "textTransform": "none",
+        "fontSize": "12.5px",
+        "lineHeight": "1.5",
+    }
+}
+
+
+class FigurePane(pn.pane.Plotly):
+    """Panel's pane for plotly figures, whose figures nobody but their builder dresses.
+
+    The Material page writes colours and margins of its own into every figure's layout in the browser, whenever its theme
+    changes and after whatever the server has drawn meanwhile; such a layout is answered with ours. The original also asks
+    whether the figure is a FigureWidget, and with that spends seconds on importing nbformat, jsonschema and grammars.
+    """
+
+    _drawing = False
+
+    def _to_figure(self, obj: go.Figure) -> go.Figure:
+        return obj
+
+    def _get_model(self, doc: Any, root: Any = None, parent: Any = None, comm: Any = None) -> Any:
+        model = super()._get_model(doc, root, parent, comm)
+        ref = (root or model).ref["id"]
+
+        def answer(attr: str, old: Any, new: Any) -> None:  # noqa: ARG001  (bokeh demands these names)
+            if not self._drawing:
+                self._update(ref, model)
+
+        model.on_change("layout", answer)
+        return model
+
+    def _update(self, ref: str, model: Any) -> None:
+        self._drawing = True
+        try:
+            super()._update(ref, model)
+        finally:
+            self._drawing = False
+
+
+def plot_pane(height: int, name: str = "sleepkit") -> FigurePane:
+    """Return a pane for figures of one height; the camera in its tool bar saves a PNG of that name."""
+    return FigurePane(
+        html.empty_figure("Drawing", "light"),
+        config={**_QUIET, "toImageButtonOptions": {"filename": name, "scale": 2}},
+        height=height,
+        sizing_mode="stretch_width",
+        margin=0,
+        link_figure=False,
+    )
+
+
+def fit(figure: go.Figure, height: int, **margin: int) -> go.Figure:
+    """Take the title out of a figure, which its pane shows, and give the room to the plot."""
+    figure.update_layout(title_text="", height=height, autosize=True, margin={"l": 44, "r": 8, "t": 18, "b": 30, **margin})
+    return figure
+
+
+def clicked(event: Any) -> Any:
+    """Return the ``customdata`` of the point a click event hit, None if it has none."""
+    points = (event.new or {}).get("points") or [{}]
+    return points[0].get("customdata")
+
+
+class View(pn.viewable.Viewer):
+    """A pane: a frame with a title, help in two sentences, tools at the right and a body.
+
+    Args:
+        state: the settings, for the theme and the place looked at.
+        name: css class of the frame, after "sk-".
+        about: two sentences for the help popover.
+        height: pixels, frame included.
+    """
+
+    def __init__(self, state: ExplorerState, *, name: str, about: str, height: int, **params: Any) -> None:
+        super().__init__(**params)  # type: ignore[no-untyped-call]
+        self.state, self.height, self.css = state, height - AROUND, f"sk-{name}"
+        self._outer = height
+        self._title = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, height=TITLE_HEIGHT)
+        self._help = pn.pane.HTML(
+            html.help_popover(name, about, state.colours), width=24, height=TITLE_HEIGHT, margin=0, styles={"z-index": "20"}
+        )
+
+    def framed(self, *body: Any, tools: tuple[Any, ...] = (), grow: float | None = 1.0) -> pn.Column:
+        """Return the frame around a body.
+
+        Args:
+            body: what stands below the title line.
+            tools: widgets in the title line.
+            grow: share of the row's width; None for a pane that has a row to itself.
+        """
+        head = pn.Row(
+            self._title, *tools, self._help, sizing_mode="stretch_width", height=TITLE_HEIGHT, margin=0, styles={"z-index": "20"}
+        )
+        return pn.Column(
+            head,
+            *body,
+            min_height=self._outer,
+            sizing_mode="stretch_width",
+            min_width=NARROWEST,
+            margin=0,
+            css_classes=[self.css],
+            styles=_FRAME if grow is None else {**_FRAME, "flex": f"{grow} 1 {NARROWEST}px"},
+        )
+
+    def entitle(self, text: str, detail: str = "", summary: str = "") -> None:
+        """Set title and detail, and the figure in words for those who do not see it."""
+        self._title.object = html.title(text, self.state.colours, detail, summary)
+
+    @property
+    def figure(self) -> go.Figure | None:
+        """The figure on show, the first one where a view has several; None for a view of words."""
+        shown: FigurePane | None = getattr(self, "_plot", None)
+        return None if shown is None else shown.object
+
+    def draw(self, picture: Picture) -> None:
+        """Draw everything: the picture or the theme is new."""
+        raise NotImplementedError
+
+    def draw_moment(self, picture: Picture) -> None:
+        """Draw what depends on the place looked at; nothing if nothing does."""

@@ -1,0 +1,143 @@
+"""Fast weights of one layer, head by head, what each pass does to them, and a player through all passes."""
+
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmu
+import plotly.graph_objects as go
+
+from sleepkit import plots
+from sleepkit.ui import html
+from sleepkit.ui.picture import Picture
+from sleepkit.ui.state import CURVES, VIEWS, ExplorerState
+from sleepkit.ui.views.base import SMALL_TOGGLE, View, clicked, fit, plot_pane
+
+PLAYER_HEIGHT = 36
+_ABOUT = (
+    "Each square is one head's matrix S, all that is left of evicted text; a click on a square shows that head alone. "
+    "Every pass rewrites S: play the passes, or look at the change that one pass makes."
+)
+
+
+class FastWeightsView(View):
+    """The mosaic of heads or one head, a curve over the passes, and the player."""
+
+    def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
+        super().__init__(state, name="fast-weights", about=_ABOUT, height=height, **params)
+        plot_height = self.height - PLAYER_HEIGHT
+        self._plot_height = plot_height
+        self._plot, self._curve = plot_pane(plot_height, "fast-weights"), plot_pane(plot_height, "passes")
+        self._plot.param.watch(self._on_click, "click_data")
+        toggle, curve = (
+            pmu.RadioButtonGroup.from_param(parameter, options=options, label="", size="small", margin=margin, sx=SMALL_TOGGLE)
+            for parameter, options, margin in (
+                (state.param.view, VIEWS, (0, 0, 0, 8)),
+                (state.param.curve, CURVES, (4, 0, 0, 8)),
+            )
+        )
+        self.player = pmu.Player(
+            label="", variant="minimal", interval=700, start=0, end=1, show_value=False, sizing_mode="stretch_width", margin=0
+        )
+        self._moments, self._shown = [(0, 0), (0, 1)], (0, 0)
+        self._drawn_curve: tuple[Any, ...] | None = None
+        self.player.param.watch(self._on_player, "value")
+        plotted = pn.Row(
+            pn.Column(self._plot, sizing_mode="stretch_width", margin=0, styles={"flex": "1.3 1 230px"}),
+            pn.Column(self._curve, sizing_mode="stretch_width", margin=0, styles={"flex": "1 1 190px"}),
+            sizing_mode="stretch_width",
+            margin=0,
+            styles={"flex-wrap": "wrap"},
+        )
+        play = pn.Row(self.player, curve, sizing_mode="stretch_width", margin=0, height=PLAYER_HEIGHT)
+        self._view = self.framed(plotted, play, tools=(toggle,), grow=1.2)
+
+    def draw(self, picture: Picture) -> None:
+        """Draw everything: the picture is new."""
+        self._moments = picture.moments()
+        self.player.end = len(self._moments) - 1
+        self._drawn_curve = None
+        self.draw_moment(picture)
+
+    def draw_moment(self, picture: Picture) -> None:
+        """Draw what depends on window, pass, layer and head."""
+        state = self.state
+        shown, layer = picture.pass_shown(state), picture.layer_shown(state)
+        if layer is None:
+            self.entitle("Fast weights")
+            for pane in (self._plot, self._curve):
+                pane.object = fit(html.empty_figure("This model has no fast weights.", state.colours), self._plot_height)
+            return
+        figure = plots.fast_weights(
+            picture.tree,
+            window=state.window,
+            sleep_pass=shown,
+            layer=layer,
+            head=state.head,
+            view=state.view,
+            theme=state.colours,
+        )
+        self._plot.object = fit(figure, self._plot_height, b=24)
+        summary = plots.fast_weights_summary(picture.tree, window=state.window, sleep_pass=shown, layer=layer)
+        what = "Fast weights" if state.view == "value" else "Change of fast weights"
+        self.entitle(what, html.place(picture, layer, state.window, shown), summary)
+        asked = (state.window, layer, state.head, state.curve, shown if state.curve == "spectrum" else None)
+        if asked != self._drawn_curve:
+            self._drawn_curve = asked
+            self._curve.object = fit(self._curve_figure(picture, layer, shown), self._plot_height, l=52, b=40)
+        self._shown = (state.window, shown)
+        if self._shown in self._moments:
+            self.player.value = self._moments.index(self._shown)
+
+    def _curve_figure(self, picture: Picture, layer: int, shown: int) -> go.Figure:
+        state, tree = self.state, picture.tree
+        if state.curve == "spectrum":
+            return plots.state_spectrum(
+                tree, window=state.window, layer=layer, head=state.head, sleep_pass=shown, theme=state.colours
+            )
+        if state.curve == "norm":
+            return plots.state_norm(tree, window=state.window, layer=layer, head=state.head, theme=state.colours)
+        return _written(picture, layer, state)
+
+    def _on_click(self, event: Any) -> None:
+        head = clicked(event)
+        if head is not None:
+            self.state.head = None if self.state.head is not None else int(head[0] if isinstance(head, list) else head)
+
+    def _on_player(self, event: Any) -> None:
+        window, sleep_pass = self._moments[event.new]
+        if (window, sleep_pass) == self._shown:
+            return
+        at_end = (window, sleep_pass + 1) not in self._moments
+        self.state.look_at(window, None if at_end else sleep_pass)
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._view
+
+
+def _written(picture: Picture, layer: int, state: ExplorerState) -> go.Figure:
+    """Draw how much each pass writes, the window looked at in colour before the others in grey."""
+    change = plots.fast_weight_change(picture.tree, layer=layer, theme=state.colours)
+    colours, name = plots.palette(state.colours), f"window {state.window}"
+    for window, line in enumerate(change.data):
+        here = window == state.window
+        line.update(
+            line={"color": colours.accent if here else colours.floor, "width": 3 if here else 1.5},
+            marker={"size": 8 if here else 5},
+            opacity=1.0 if here else 0.6,
+        )
+    change.data = [*(line for window, line in enumerate(change.data) if window != state.window), change.data[state.window]]
+    change.update_layout(showlegend=False)
+    change.add_annotation(
+        text=f"<b>{name}</b>, others grey",
+        x=0.98,
+        y=0.98,
+        xref="paper",
+        yref="paper",
+        xanchor="right",
+        yanchor="top",
+        showarrow=False,
+        font={"size": 11, "color": colours.accent},
+    )
+    change.update_xaxes(title_text="pass (1 reads)")
+    change.update_yaxes(title_text="change written, |dS|")
+    return change

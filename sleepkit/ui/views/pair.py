@@ -1,0 +1,190 @@
+"""One example at N and at the compared N: side by side, and what differs."""
+
+from typing import Any
+
+import panel as pn
+import plotly.graph_objects as go
+import xarray as xr
+
+from sleepkit import plots
+from sleepkit.errors import InvalidInputError
+from sleepkit.plots.theme import dress
+from sleepkit.ui import html
+from sleepkit.ui.picture import Picture
+from sleepkit.ui.state import ExplorerState
+from sleepkit.ui.views.base import View, fit, plot_pane
+
+_SIDE = (
+    "The same example, window and pass at one N; where this N has fewer passes, its last one. "
+    "Colours have the same range in both halves."
+)
+_DIFFERENCE = (
+    "What is written at N, less what is written at the compared N, each after its own last pass over the window. "
+    "White is where both agree."
+)
+
+
+class _Half(View):
+    """Fast weights, attention and answers at one N."""
+
+    def __init__(self, state: ExplorerState, *, height: int, name: str, **params: Any) -> None:
+        super().__init__(state, name=name, about=_SIDE, height=height, **params)
+        each = (self.height - 90) // 2
+        self._each = each
+        self._weights, self._attention = plot_pane(each, f"{name}-fast-weights"), plot_pane(each, f"{name}-attention")
+        self._answers = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, height=90)
+        self._view = self.framed(self._answers, self._weights, self._attention)
+
+    def show_one(self, picture: Picture, tree: xr.DataTree, n_passes: int, limit: float | None) -> None:
+        """Draw one N; ``limit`` is the colour range of the fast weights."""
+        state = self.state
+        last = plots.last_pass(tree, state.window)
+        shown = last if state.sleep_pass is None else min(state.sleep_pass, last)
+        layer, looking = picture.layer_shown(state), picture.attention_layer_shown(state)
+        self._weights.object = fit(
+            html.empty_figure("This model has no fast weights.", state.colours)
+            if layer is None
+            else plots.fast_weights(
+                tree,
+                window=state.window,
+                sleep_pass=shown,
+                layer=layer,
+                head=state.head,
+                view=state.view,
+                limit=limit,
+                theme=state.colours,
+            ),
+            self._each,
+            b=24,
+        )
+        self._attention.object = fit(
+            html.empty_figure("Nothing to attend to here.", state.colours)
+            if looking is None or shown == 0
+            else plots.attention(
+                tree, window=state.window, sleep_pass=shown, layer=looking, head=state.head, theme=state.colours
+            ),
+            self._each,
+            b=24,
+        )
+        self._answers.object = html.answers_of(tree, n_passes, state.colours)
+        summary = "" if layer is None else plots.fast_weights_summary(tree, window=state.window, sleep_pass=shown, layer=layer)
+        no_sleep = ", no sleep" if n_passes == 1 else ""
+        self.entitle(f"N = {n_passes}{no_sleep}", plots.pass_name(tree, state.window, shown), summary)
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._view
+
+
+class SideBySideView(pn.viewable.Viewer):
+    """N at the left, the compared N at the right."""
+
+    def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
+        super().__init__(**params)  # type: ignore[no-untyped-call]
+        self._state = state
+        self._halves = (_Half(state, height=height, name="left"), _Half(state, height=height, name="right"))
+        self._view = pn.Row(*self._halves, sizing_mode="stretch_width", margin=0, styles=html.WRAPPING)
+
+    def draw(self, picture: Picture) -> None:
+        """Draw both halves."""
+        left, right = self._halves
+        layer = picture.layer_shown(self._state)
+        limits = [
+            plots.colour_limit(tree, layer=layer, view=self._state.view)
+            for tree in (picture.tree, picture.other)
+            if layer is not None
+        ]
+        limit = max(limits, default=None)
+        left.show_one(picture, picture.tree, picture.request.n_passes, limit)
+        right.show_one(picture, picture.other, picture.compare, limit)
+
+    draw_moment = draw
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._view
+
+
+class _Difference(View):
+    """One figure of differences, or why there is none."""
+
+    def __init__(self, state: ExplorerState, *, height: int, name: str, **params: Any) -> None:
+        super().__init__(state, name=name, about=_DIFFERENCE, height=height, **params)
+        self._plot = plot_pane(self.height, name)
+        self._view = self.framed(self._plot)
+
+    def show_figure(self, figure: go.Figure, title: str, detail: str) -> None:
+        """Show a figure."""
+        self._plot.object = fit(figure, self.height, b=30)
+        self.entitle(title, detail)
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._view
+
+
+class DifferenceView(pn.viewable.Viewer):
+    """N less the compared N: fast weights, attention, accuracy."""
+
+    def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
+        super().__init__(**params)  # type: ignore[no-untyped-call]
+        self._state, half = state, height // 2 - 5
+        self._weights = _Difference(state, height=half, name="weights-difference")
+        self._attention = _Difference(state, height=half, name="attention-difference")
+        self._gain = _Difference(state, height=half, name="accuracy-difference")
+        self._answers = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 10), styles={"flex": "1 1 330px"})
+        row = {"sizing_mode": "stretch_width", "margin": 0, "styles": html.WRAPPING}
+        self._view = pn.Column(
+            pn.Row(self._weights, self._gain, **row),
+            pn.Row(self._attention, self._answers, **{**row, "margin": (10, 0, 0, 0)}),
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+
+    def draw(self, picture: Picture) -> None:
+        """Draw all differences."""
+        state, theme = self._state, self._state.colours
+        names = f"N = {picture.request.n_passes} less N = {picture.compare}"
+        layer, looking = picture.layer_shown(state), picture.attention_layer_shown(state)
+        trees = (picture.tree, picture.other)
+        for view, chosen, build, title in (
+            (self._weights, layer, plots.fast_weights_difference, "Fast weights"),
+            (self._attention, looking, plots.attention_difference, "Attention"),
+        ):
+            try:
+                figure = (
+                    html.empty_figure("This model has no such layer.", theme)
+                    if chosen is None
+                    else build(*trees, window=state.window, sleep_pass=None, layer=chosen, head=state.head, theme=theme)
+                )
+            except InvalidInputError as why:
+                figure = html.empty_figure(str(why), theme)
+            view.show_figure(figure, f"{title}: difference", f"{names}, window {state.window}, after the last pass")
+        self._gain.show_figure(_gain(picture, state), "Accuracy gained, by depth", names)
+        self._answers.object = html.answers(picture, theme)
+
+    draw_moment = draw
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._view
+
+
+def _gain(picture: Picture, state: ExplorerState) -> go.Figure:
+    """Draw the accuracy at N less that at the compared N, by depth, from the card or from what was measured."""
+    measured, card = picture.measured, picture.subject.accuracy
+    both = {picture.request.n_passes, picture.compare}
+    beside = [data for data in (measured, card) if data is not None and both <= set(data.n_passes.values.tolist())]
+    if not beside:
+        return html.empty_figure("Not measured at both N yet.", state.colours)
+    accuracy = beside[0].accuracy
+    gain = accuracy.sel(n_passes=picture.request.n_passes) - accuracy.sel(n_passes=picture.compare)
+    colours = plots.palette(state.colours)
+    figure = go.Figure(
+        go.Bar(
+            x=[str(depth) for depth in gain.depth.values.tolist()],
+            y=gain.values.tolist(),
+            marker_color=[colours.right if value >= 0 else colours.wrong for value in gain.values],
+            hovertemplate="depth %{x}: %{y:+.1%}<extra></extra>",
+        )
+    )
+    dress(figure, theme=state.colours)
+    figure.update_xaxes(title_text="reasoning depth", type="category")
+    figure.update_yaxes(title_text="accuracy gained", tickformat="+.0%")
+    return figure
