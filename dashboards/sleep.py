@@ -1,5 +1,6 @@
 """The dashboard of sleepkit: ``panel serve dashboards/sleep.py``."""
 
 from sleepkit.ui import build_app
+from sleepkit.ui.seats import seated
 
-build_app().servable()
+seated(build_app)().servable()

@@ -1,13 +1,13 @@
 """The command line: parse, call, print. Every error a user can cause is one line, and the exit status is then 2."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sleepkit.commands import bench, dashboard
 from sleepkit.errors import SleepkitError, refuse, require
 from sleepkit.experiments import command
 from sleepkit.zoo import command as zoo_command
@@ -72,23 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     notebook.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     notebook.add_argument("--output", help="where the executed notebook goes")
 
-    dashboard = _add(commands, "dashboard", _dashboard, "serve the dashboard on this machine")
-    dashboard.add_argument("--port", type=int, default=5006)
-    dashboard.add_argument("--show", action="store_true", help="open a browser")
+    served = _add(commands, "dashboard", dashboard.run, "serve the dashboard, to this machine alone unless told otherwise")
+    dashboard.add_arguments(served)
 
-    bench = _add(commands, "bench", _bench, "measure, and write the figures the README quotes")
-    bench.add_argument("suite", metavar="SUITE", help="ops, train, latency, memory, session, tasks, dashboard, or all of them")
-    bench.add_argument(
-        "--json",
-        dest="output",
-        metavar="FILE",
-        help="where the JSON goes (default: benchmarks/SUITE.json); for all suites a folder (default: benchmarks)",
-    )
-    bench.add_argument("--against", metavar="REV", help="train: also measure an earlier revision of this checkout, in turns")
-    bench.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set rounds=3, for one suite"
-    )
-    bench.add_argument("--quiet", action="store_true", help="no progress bars")
+    measured = _add(commands, "bench", bench.run, "measure, and write the figures the README quotes")
+    bench.add_arguments(measured)
 
     sweep = _add(commands, "sweep", command.run, "run a preset or a notebook over every combination of some values; resumable")
     command.add_arguments(sweep)
@@ -122,8 +110,8 @@ def _add_tasks(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     audit = _add(
         actions, "audit", _tasks_audit, "check examples against the oracle and the promises of a batch; exit 1 if one fails"
     )
-    bench = _add(actions, "bench", _tasks_bench, "tokens a second that one core generates")
-    for parser in (show, sample, audit, bench):
+    rate = _add(actions, "bench", _tasks_bench, "tokens a second that one core generates")
+    for parser in (show, sample, audit, rate):
         parser.add_argument("task", help="name of a task; 'sleepkit tasks list' lists them")
         parser.add_argument(
             "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set n_nodes=8"
@@ -132,7 +120,7 @@ def _add_tasks(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     sample.add_argument("--index", type=int, default=0, help="the first example")
     sample.add_argument("--n-examples", type=int, default=1)
     audit.add_argument("--n-examples", type=int, default=1000, help="examples of each split")
-    bench.add_argument("--batch-size", type=int, default=512)
+    rate.add_argument("--batch-size", type=int, default=512)
 
 
 def _add(
@@ -267,31 +255,6 @@ def _notebook(options: argparse.Namespace) -> int:
         require(given.count(name) == 1, f"-p {name}", "must be given once", given.count(name))
     parameters = {name: parse_parameter(value) for name, value in options.parameters}
     print(run_notebook(options.name, output=options.output, parameters=parameters))
-    return 0
-
-
-def _dashboard(options: argparse.Namespace) -> int:
-    from sleepkit.ui.app import serve
-
-    serve(port=options.port, show=options.show)
-    return 0
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from sleepkit.bench import against_override, run_all, run_suite
-
-    name, against, overrides = options.suite, options.against, options.overrides
-    require(against is None or name in ("train", "all"), "--against", "belongs to the suite train", against)
-    if name == "all":
-        require(not overrides, "--set", "belongs to one suite, not to all", overrides)
-        outcome = run_all(Path(options.output or "benchmarks"), against=against, progress=not options.quiet)
-        print("\n".join(f"{suite:<10} {what}" for suite, what in outcome.items()))
-        return 1 if any(what.startswith("not measured") for what in outcome.values()) else 0
-    if against is not None:
-        overrides = [*overrides, against_override(against)]
-    output = Path(options.output or f"benchmarks/{name}.json")
-    report = run_suite(name, output, overrides=overrides, progress=not options.quiet)
-    print(json.dumps(report["results"], indent=2))
     return 0
 
 

@@ -18,8 +18,13 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success it takes the place of ``path`` in one step."""
+def whole_file(path: Path | str, *, mode: int = 0o644) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it takes the place of ``path`` in one step.
+
+    Args:
+        path: the file.
+        mode: its permissions.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -27,7 +32,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         sync(temporary)
         temporary.replace(target)
     finally:

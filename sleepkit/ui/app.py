@@ -6,7 +6,7 @@ import panel as pn
 import panel_material_ui as pmu
 from panel_material_ui.template.base import BreakpointSwitcher, Page
 
-from sleepkit.errors import SleepkitError, refuse, require
+from sleepkit.errors import SleepkitError
 from sleepkit.ui.compute import Workshop, shared_workshop
 from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState
@@ -65,23 +65,6 @@ def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None
     page.param.watch(lambda event: state.param.update(theme="dark" if event.new else "light"), "dark_theme")
     pn.state.onload(session.start)
     return page
-
-
-def serve(*, port: int = 5006, show: bool = False) -> None:
-    """Serve the dashboard to this machine alone, until interrupted.
-
-    Args:
-        port: port to listen on.
-        show: open a browser.
-
-    Raises:
-        InvalidInputError: if the port is out of range or taken.
-    """
-    require(0 <= port <= 65535, "port", "must be in 0..65535", port)
-    try:
-        pn.serve({"sleep": build_app}, port=port, address="127.0.0.1", show=show, title="sleepkit")
-    except OSError as error:
-        refuse("port", f"must be free ({error.strerror})", port)
 
 
 def _model_asked_for(default: str, refused: Refusals) -> str:

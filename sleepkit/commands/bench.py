@@ -1,0 +1,55 @@
+"""The command ``sleepkit bench``: its arguments, and what it prints."""
+
+import argparse
+import json
+from pathlib import Path
+
+from sleepkit.errors import require
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments; nothing heavy is imported for that."""
+    suites = "ops, train, latency, memory, session, tasks, dashboard, or all of them; screenshots draws the README's pictures"
+    parser.add_argument("suite", metavar="SUITE", help=suites)
+    parser.add_argument(
+        "--json",
+        dest="output",
+        metavar="FILE",
+        help="where the JSON goes (default: benchmarks/SUITE.json); for all suites a folder (default: benchmarks)",
+    )
+    parser.add_argument("--against", metavar="REV", help="train: also measure an earlier revision of this checkout, in turns")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set rounds=3, for one suite"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure one suite or all of them, or take the pictures; return 1 if a suite of all could not be measured."""
+    from sleepkit.bench import against_override, run_all, run_suite
+
+    name, against, overrides = options.suite, options.against, options.overrides
+    require(against is None or name in ("train", "all"), "--against", "belongs to the suite train", against)
+    if name == "screenshots":
+        return _screenshots(options)
+    if name == "all":
+        require(not overrides, "--set", "belongs to one suite, not to all", overrides)
+        outcome = run_all(Path(options.output or "benchmarks"), against=against, progress=not options.quiet)
+        print("\n".join(f"{suite:<10} {what}" for suite, what in outcome.items()))
+        return 1 if any(what.startswith("not measured") for what in outcome.values()) else 0
+    if against is not None:
+        overrides = [*overrides, against_override(against)]
+    output = Path(options.output or f"benchmarks/{name}.json")
+    report = run_suite(name, output, overrides=overrides, progress=not options.quiet)
+    print(json.dumps(report["results"], indent=2))
+    return 0
+
+
+def _screenshots(options: argparse.Namespace) -> int:
+    from sleepkit.bench.screenshots import take_all
+
+    require(not options.overrides, "--set", "belongs to a suite", options.overrides)
+    require(options.output is None, "--json", "belongs to a suite", options.output)
+    for path in take_all():
+        print(path)
+    return 0

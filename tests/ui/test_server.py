@@ -1,0 +1,186 @@
+"""The server without a browser: where it listens, whom it lets in, what it refuses before it starts."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import argon2
+import panel as pn
+import pytest
+import requests
+from bokeh.util.token import generate_jwt_token, generate_session_id
+from panel.io.state import state
+from panel.tests.util import get_open_ports, serve_and_wait
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.websocket import websocket_connect
+
+from sleepkit.cli import main
+from sleepkit.errors import InvalidInputError
+from sleepkit.ui import limits
+from sleepkit.ui.server import Serving, allowed_origins, make_server, pages, server_options
+
+PASSWORD = "correct horse"
+WAIT_S = 30
+
+
+@pytest.fixture
+def auth(tmp_path: Path) -> Path:
+    path = tmp_path / "users"
+    path.write_text(f"ann:{argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)}\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    before, secret = limits.current(), pn.config.cookie_secret
+    yield
+    state.kill_all_servers()
+    limits.impose(before)
+    pn.config.cookie_secret = secret
+
+
+def running(**given: Any) -> str:
+    """Serve a small page as the dashboard is served and return the address."""
+    serving = Serving(port=get_open_ports()[0], **given)
+    options = server_options(serving)
+    port = options.pop("port")
+    serve_and_wait({"sleep": lambda: pn.pane.HTML("a page")}, port=port, **options)
+    return f"http://localhost:{port}"
+
+
+def first_message(address: str, *, origin: str, cookies: str = "") -> str | bytes | None:
+    """What the server says first over a websocket; None if it hangs up."""
+
+    async def talk() -> str | bytes | None:
+        url = f"{address.replace('http', 'ws')}/sleep/ws"
+        request = HTTPRequest(url, headers={"Origin": origin, "Cookie": cookies})
+        token = generate_jwt_token(generate_session_id())
+        connection = await websocket_connect(request, subprotocols=["bokeh", token])
+        message = await connection.read_message()
+        connection.close()
+        return message
+
+    return asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "0"], "--port: must be in 1..65535, got 0"),
+        (["--port", "65536"], "--port: must be in 1..65535, got 65536"),
+        (["--address", "0.0.0.0"], "--address: must come with --auth FILE or --read-only"),
+        (["--address", "lab.example.org"], "--address: must come with --auth FILE or --read-only"),
+        (["--address", "::1"], "--address: must be an IPv4 address or a host name, got '::1'"),
+        (["--address", ""], "--address: must be an IPv4 address or a host name, got ''"),
+        (["--origin", "*"], "--origin: must be HOST or HOST:PORT, without wildcards, got '*'"),
+        (["--origin", "lab:http"], "--origin: must be HOST or HOST:PORT, without wildcards, got 'lab:http'"),
+        (["--auth", "nothing"], "--auth: must be a file that can be read (No such file or directory), got 'nothing'"),
+        (["--add-user", "ann"], "--add-user: needs --auth FILE, got 'ann'"),
+    ],
+)
+def test_a_bad_option_is_one_line_and_status_2_and_nothing_is_served(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["dashboard", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"sleepkit: {words}")
+    assert printed.count("\n") == 1
+    assert state._servers == {}
+
+
+# Tornado leaves a socket that it could not bind to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_taken_port_and_an_address_of_another_machine_are_refused() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(InvalidInputError, match=rf"--port: must be free .*Address already in use.*, got '127.0.0.1:{port}'"):
+            make_server(Serving(port=port))
+    with pytest.raises(InvalidInputError, match=r"--port: must be free and allowed .*, got '203.0.113.7:\d+'"):
+        make_server(Serving(port=get_open_ports()[0], address="203.0.113.7", read_only=True))
+
+
+def test_the_command_adds_a_user_after_asking_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([PASSWORD, PASSWORD, PASSWORD, "another one"])
+    monkeypatch.setattr("sleepkit.commands.dashboard.getpass", lambda _prompt: next(answers))
+    path = tmp_path / "users"
+    assert main(["dashboard", "--auth", str(path), "--add-user", "ann"]) == 0
+    assert path.read_text().startswith("ann:$argon2id$")
+    assert main(["dashboard", "--auth", str(path), "--add-user", "bob"]) == 2
+    assert "password: must be the same both times" in capsys.readouterr().err
+    assert "bob" not in path.read_text()
+
+
+def test_by_default_only_this_machine_is_listened_to_and_may_talk() -> None:
+    options = server_options(Serving(port=5006))
+    assert options["address"] == "127.0.0.1"
+    assert options["websocket_origin"] == ["127.0.0.1:5006", "localhost:5006"]
+    assert "auth_provider" not in options
+
+
+def test_on_all_networks_every_name_of_this_machine_may_talk_and_no_other() -> None:
+    origins = allowed_origins(Serving(port=5006, address="0.0.0.0", read_only=True, origins=("Lab.example.org",)))
+    assert {"localhost:5006", "127.0.0.1:5006", f"{socket.gethostname().lower()}:5006", "lab.example.org"} <= set(origins)
+    assert not any("*" in origin or "0.0.0.0" in origin for origin in origins)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_browser_of_this_machine_may_open_the_websocket_and_one_from_elsewhere_may_not(host: str) -> None:
+    address = running().replace("localhost", host)
+    assert first_message(address, origin=address)
+    with pytest.raises(HTTPClientError, match="403"):
+        first_message(address, origin="http://evil.example.org")
+
+
+def test_the_root_leads_to_the_dashboard() -> None:
+    answer = requests.get(running(), timeout=WAIT_S, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/sleep")
+
+
+def test_with_an_auth_file_nothing_is_shown_without_the_password(auth: Path) -> None:
+    address = running(auth=auth)
+    visitor = requests.Session()
+    for path in ("", "/sleep", "/sleep/autoload.js?bokeh-autoload-element=x"):
+        answer = visitor.get(f"{address}{path}", timeout=WAIT_S)
+        assert "/login" in answer.url or answer.status_code == 403
+        assert "docs_json" not in answer.text
+    for name, password in (("ann", "wrong"), ("eve", PASSWORD), ("ann", "")):
+        answer = visitor.post(f"{address}/login", data={"username": name, "password": password}, timeout=WAIT_S)
+        assert "Invalid username or password!" in answer.text
+        assert "user" not in visitor.cookies
+    answer = visitor.post(f"{address}/login", data={"username": "ann", "password": PASSWORD}, timeout=WAIT_S)
+    assert answer.url.rstrip("/").endswith("/sleep")
+    assert "docs_json" in answer.text
+
+
+def test_the_login_page_asks_nothing_of_other_hosts(auth: Path) -> None:
+    text = requests.get(f"{running(auth=auth)}/login", timeout=WAIT_S).text
+    assert "http" not in text.replace('http-equiv="', "")
+    assert "<form" in text
+
+
+def test_with_an_auth_file_the_websocket_says_nothing_to_strangers(auth: Path) -> None:
+    address = running(auth=auth)
+    visitor = requests.Session()
+    visitor.post(f"{address}/login", data={"username": "ann", "password": PASSWORD}, timeout=WAIT_S)
+    known = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+    assert first_message(address, origin=address, cookies=known)
+    assert first_message(address, origin=address) is None
+
+
+def test_read_only_holds_for_the_whole_process_and_only_if_asked_for() -> None:
+    make_server(Serving(port=get_open_ports()[0])).stop()
+    assert not limits.current().read_only
+    make_server(Serving(port=get_open_ports()[0], read_only=True)).stop()
+    assert limits.current().read_only
+
+
+def test_the_dashboard_is_among_the_pages(tmp_path: Path) -> None:
+    assert set(pages(tmp_path)) in ({"sleep"}, {"sleep", "runs"})
