@@ -126,23 +126,25 @@ def read_live(folder: Path) -> Told:
     except (OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"path: must be the live log of a run ({reason}), got {str(path)!r}") from None
-    rows, validations, began, ended = [], [], None, {"outcome": None, "error": ""}
+    rows: list[Row] = []
+    validations: list[Validation] = []
+    began, outcome, why = None, None, ""
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
             ((kind, value),) = json.loads(line).items()
             if kind == "row":
-                rows.append({name: float(number) for name, number in value.items()})
+                rows.append({name: float(measured) for name, measured in value.items()})
             elif kind == "validation":
                 validations.append({**value, "step": int(value["step"])})
             elif kind == "began":
                 began = {"pid": int(value["pid"]), "host": str(value["host"]), "time_s": float(value["time_s"])}
             elif kind == "ended":
-                ended = {"outcome": value["outcome"], "error": str(value["error"])}
+                outcome, why = value["outcome"], str(value["error"])
             else:
                 raise ValueError(f"unknown kind {kind!r}")
         except (ValueError, TypeError, KeyError, AttributeError):
             raise StoreError(f"path: must hold a live log, got line {number} of {str(path)!r}: {line[:60]!r}") from None
-    return Told(began, tuple(rows), tuple(validations), **ended)
+    return Told(began, tuple(rows), tuple(validations), outcome, why)
 
 
 def is_held(path: Path) -> bool:
