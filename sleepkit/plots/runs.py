@@ -163,7 +163,7 @@ def run_passes(
         theme: "light" or "dark".
         height: pixels.
     """
-    figure = go.Figure()
+    figure, most = go.Figure(), max((n for made in counts for n in made), default=1)
     for run, made in zip(runs, counts, strict=True):
         total = sum(made.values())
         if not total:
@@ -181,7 +181,7 @@ def run_passes(
         )
     dress(figure, theme=theme, height=height)
     figure.update_layout(showlegend=False, barmode="group", bargap=0.25)
-    figure.update_xaxes(title_text="N, passes of a step (1 = no sleep)", dtick=1, tickformat="d")
+    figure.update_xaxes(title_text="N, passes of a step (1 = no sleep)", dtick=1, tickformat="d", range=[0.4, max(4, most) + 0.6])
     figure.update_yaxes(title_text="share of steps", tickformat=".0%", rangemode="tozero")
     return figure
 

@@ -10,6 +10,7 @@ from sleepkit.training import TrainSettings
 from sleepkit.ui.lab.store import RunRecord
 
 _LONGEST = 24
+_FIRST = ("sleep.n_passes", "n_passes_weights")
 
 
 def flat(settings: TrainSettings) -> dict[str, str]:
@@ -37,7 +38,6 @@ def labels(runs: Sequence[RunRecord]) -> dict[str, str]:
         wanted = differing([run.settings for run in family])
         for run in family:
             known = flat(run.settings)
-            # A law of N stands for the N it is drawn from, and the seed of the task for that of the run.
             parts = [f"{spoken(each, run.settings)} {short(known.get(each, 'none'))}" for each in _told(wanted)]
             named[run.key] = ", ".join([name, *parts])
     counts = collections.Counter(named.values())
@@ -50,8 +50,8 @@ def spoken(name: str, settings: TrainSettings) -> str:
     symbols = {"n_passes": "N =", "n_passes_weights": "law of N", "window_len": "L =", "batch_size": "batch"}
     if last == "rollout_depth":
         return f"{depth_symbol(settings.task.name).paper} ="
-    if name == "task.options.seed":
-        return "task seed"
+    if name in ("task.name", "task.options.seed", "model.width"):
+        return name.removesuffix(".name").replace(".options.", " ").replace(".", " ")
     return symbols.get(last, last.replace("_", " "))
 
 
@@ -62,8 +62,10 @@ def short(text: str) -> str:
 
 
 def _told(names: Sequence[str]) -> list[str]:
-    """Leave out the task's seed where the run's own says it."""
-    return [name for name in names if name != "task.options.seed" or "seed" not in names]
+    """Put N first, and leave out the task's seed where the run's own says it."""
+    first = [name for name in _FIRST if name in names]
+    later = [name for name in names if name not in _FIRST and not (name == "task.options.seed" and "seed" in names)]
+    return [*first, *later]
 
 
 def _flat(prefix: str, data: Mapping[str, Any]) -> list[tuple[str, str]]:

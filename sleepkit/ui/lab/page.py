@@ -52,7 +52,14 @@ def root_asked_for() -> Path:
 def _page(session: LabSession) -> Page:
     width = BreakpointSwitcher(breakpoint="sm", small=pn.Spacer(height=0), large=pn.Spacer(height=0), height=0, margin=0)
     body = pn.Column(
-        session.finding, session.status, session.list, session.panes, width, sizing_mode="stretch_width", margin=(6, 14)
+        session.finding,
+        session.status,
+        session.list,
+        session.panes,
+        width,
+        sizing_mode="stretch_width",
+        margin=(6, 14),
+        styles={"contain": "inline-size"},  # long lines and wide tables scroll where they are
     )
     page = Page(
         title=_TITLE,

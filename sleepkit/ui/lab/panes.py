@@ -41,13 +41,15 @@ _UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inse
 
 
 def framed(*body: Any, title: Any, tools: Sequence[Any] = (), name: str, height: int = HEIGHT) -> pn.Column:
-    """Frame a pane: a title line with tools at its right, and the body below."""
+    """Frame a pane: a title line with tools at its right, and the body below.
+
+    How narrow it may be is told to the browser alone: Panel would add up the ``min_width`` of a row that wraps.
+    """
     head = pn.Row(title, *tools, sizing_mode="stretch_width", height=_TITLE, margin=0, styles={"align-items": "center"})
     return pn.Column(
         head,
         *body,
         height=height,
-        min_width=_NARROWEST,
         sizing_mode="stretch_width",
         margin=0,
         css_classes=[f"sk-{name}"],
@@ -108,22 +110,14 @@ class Panes(pn.viewable.Viewer):
         super().__init__(**params)  # type: ignore[no-untyped-call]
         self._state = state
         value = toggle(state.param.value, {"loss": "loss", "accuracy": "accuracy"}, "")
-        along = pmu.Select.from_param(
-            state.param.along,
-            options={"by step": "step", "by tokens": "tokens", "by time": "time"},
-            label="",
-            size="small",
-            width=104,
-            margin=(0, 0, 0, 6),
-            variant="standard",
-        )
+        along = toggle(state.param.along, {"steps": "step", "tokens": "tokens", "time": "time"}, "")
         held_out = toggle(state.param.held_out, {"by depth": "depth", "as it grew": "training"}, "")
         self.curves = FigureView("curves", tools=(value, along))
         self.accuracy = FigureView("held-out", tools=(held_out,))
         self.speed, self.passes = FigureView("speed"), FigureView("passes")
         self.settings = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
         self._settings_title = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, height=_TITLE)
-        scroll = pn.Column(self.settings, sizing_mode="stretch_width", height=_PLOT, margin=0, scroll="y-auto")
+        scroll = pn.Column(self.settings, sizing_mode="stretch_width", height=_PLOT, margin=0, scroll=True)
         compared = framed(scroll, title=self._settings_title, name="compared")
         row = {"sizing_mode": "stretch_width", "margin": (8, 0, 0, 0), "styles": {"gap": "8px", "flex-wrap": "wrap"}}
         self._view = pn.Column(
@@ -206,7 +200,7 @@ def settings_table(runs: Sequence[RunRecord], labels: Mapping[str, str], theme: 
         f"<style>.sk-differing{{font:12.5px/1.4 {FONT};color:{colours.text};border-collapse:collapse;"
         f"font-variant-numeric:tabular-nums}}.sk-differing th,.sk-differing td{{border-top:1px solid {colours.grid};"
         f"padding:3px 12px 3px 0;text-align:left;vertical-align:top}}.sk-differing th{{font-weight:500;color:{colours.muted}}}"
-        f".sk-differing td{{white-space:nowrap}}</style>"
+        f".sk-differing td,.sk-differing th{{white-space:nowrap}}</style>"
     )
     return f'{style}<table class="sk-differing"><tr><th scope="col">setting</th>{heads}</tr>{"".join(rows)}</table>'
 

@@ -21,7 +21,7 @@ from sleepkit.ui.lab.store import DrawnPasses, RunRecord, RunStore, Shelf
 from sleepkit.ui.lab.table import RunTable, explorer_link, row, unreadable_row
 
 PERIOD_MS = 2000
-TABLE_HEIGHT = 208
+TABLE_HEIGHT = 226
 
 
 class LabSession:
@@ -43,6 +43,7 @@ class LabSession:
         self._refusal, self._text = "", "Check runs to draw them; colour, dash and marker tell them apart. N = 1 is no sleep."
         self._looking = asyncio.Lock()
         self._shown: object = None
+        self._drawn: list[tuple[RunRecord, str]] = []
         read_only = launcher.read_only
         self.finding = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
         self._status = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
@@ -86,11 +87,14 @@ class LabSession:
             new = (id(shelf), frozenset(starting), tuple(selected))
             if new == self._shown and shelf is self.shelf:
                 return
-            before, self.shelf, self._shown, self._counts = self.shelf, shelf, new, counts
-            if shelf is not before:
+            if shelf is not self.shelf:
                 self._labels = labels(shelf.runs)
+            self.shelf, self._shown, self._counts = shelf, new, counts
             self._write_rows(starting)
-            self._draw_panes()
+            drawn = [(run, self._labels[run.key]) for run in _chosen(shelf, selected)]
+            if [(id(run), label) for run, label in drawn] != [(id(run), label) for run, label in self._drawn]:
+                self._drawn = drawn
+                self._draw_panes()
 
     def draw(self) -> None:
         """Draw everything again from what is known."""
@@ -243,10 +247,16 @@ class LabSession:
 
 
 def first_choice(runs: Sequence[RunRecord]) -> list[str]:
-    """Return the keys of what is drawn first: every run that trains, else the few that changed last."""
-    training = [run.key for run in runs if run.status == "training"]
-    latest = sorted((run for run in runs if run.history.sizes["step"]), key=lambda run: -run.changed_s)
-    return training or [run.key for run in latest[:N_FIRST]]
+    """Return the keys of what is drawn first: every run that trains, and the few that changed last beside them.
+
+    These have the name of a run that trains, where one does, so that there is something to compare.
+    """
+    training = [run for run in runs if run.status == "training"]
+    names = {run.settings.name for run in training}
+    others = [run for run in runs if run.status != "training" and run.history.sizes["step"]]
+    others = [run for run in others if not names or run.settings.name in names]
+    latest = sorted(others, key=lambda run: -run.changed_s)
+    return [run.key for run in [*training, *latest[: max(0, N_FIRST - len(training))]]]
 
 
 def summary(shelf: Shelf, labels: Mapping[str, str]) -> str:

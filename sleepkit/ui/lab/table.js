@@ -4,7 +4,7 @@ const SVG = "http://www.w3.org/2000/svg"
 const DASHES = {solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "11 4", longdashdot: "11 3 2 3", "2px,6px": "2 6"}
 
 const STYLE = `
-:host { --ink: #1f2937; --quiet: #4b5563; --line: #e5e7eb; --ground: #ffffff; --over: #f3f4f6; --accent: #1c5fb0; --bad: #b42318; --good: #1d6b33 }
+:host { contain: inline-size; --ink: #1f2937; --quiet: #4b5563; --line: #e5e7eb; --ground: #ffffff; --over: #f3f4f6; --accent: #1c5fb0; --bad: #b42318; --good: #1d6b33 }
 :host(.dark) { --ink: #e5e7eb; --quiet: #aab2bf; --line: #374151; --ground: #121212; --over: #1f2937; --accent: #7db8ff; --bad: #ff9b94; --good: #7bdc93 }
 .scroll { overflow: auto; height: 100%; box-sizing: border-box }
 table { border-collapse: collapse; width: 100%; font: 13px/1.35 Inter, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--ink); font-variant-numeric: tabular-nums }
@@ -12,7 +12,7 @@ caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-pa
 thead th { position: sticky; top: 0; background: var(--ground); z-index: 1; color: var(--quiet); font-weight: 500; text-align: left; padding: 3px 10px 5px 0; border-bottom: 1px solid var(--line); white-space: nowrap }
 tbody td, tbody th { padding: 2px 10px 2px 0; border-bottom: 1px solid var(--line); white-space: nowrap; text-align: left; font-weight: 400; height: 28px }
 tbody tr:hover { background: var(--over) }
-th.name { max-width: 340px; min-width: 190px }
+th.name { max-width: 0; width: 99%; min-width: 230px }
 label { display: flex; align-items: center; gap: 7px; cursor: pointer; min-height: 24px; overflow: hidden }
 label span { overflow: hidden; text-overflow: ellipsis }
 input { width: 16px; height: 16px; margin: 0 0 0 2px; accent-color: var(--accent); flex: none }
@@ -23,7 +23,10 @@ td.number, th.number { text-align: right }
 .failed, .interrupted, .unreadable { color: var(--bad) }
 .finished { color: var(--good) }
 .steps { display: flex; align-items: center; gap: 8px; color: var(--quiet) }
-progress { width: 76px; height: 8px; accent-color: var(--accent) }
+progress { width: 76px; height: 7px; appearance: none; border: 0; border-radius: 4px; overflow: hidden; background: var(--line) }
+progress::-webkit-progress-bar { background: var(--line) }
+progress::-webkit-progress-value { background: var(--accent) }
+progress::-moz-progress-bar { background: var(--accent) }
 button, a.action { font: 500 12.5px/22px Inter, "Segoe UI", Arial, sans-serif; color: var(--accent); background: none; border: 1px solid currentColor; border-radius: 5px; padding: 0 9px; margin-right: 5px; cursor: pointer; text-decoration: none; display: inline-block }
 button:hover, a.action:hover { background: var(--over) }
 button:disabled { color: var(--quiet); cursor: default }
@@ -66,7 +69,7 @@ export function render({model, el}) {
   table.append(make("caption", "", "Runs in the store: check those to draw"))
   const columns = ["Run", "State", "Steps", "Left", "Loss", "Right, held out", "Tokens/s", "Actions"]
   columns.forEach((name, place) => {
-    const cell = make("th", place >= 3 && place <= 6 ? "number" : "", name)
+    const cell = make("th", place === 0 ? "name" : place >= 3 && place <= 6 ? "number" : "", name)
     cell.scope = "col"
     head.append(cell)
   })
