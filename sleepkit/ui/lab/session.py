@@ -1,6 +1,7 @@
 """One session of the lab page: looks at the store every two seconds, draws what has changed, does what is asked."""
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ class LabSession:
         self._refusal, self._text = "", "Check runs to draw them; colour, dash and marker tell them apart. N = 1 is no sleep."
         self._looking = asyncio.Lock()
         self._shown: object = None
-        self._drawn: list[tuple[RunRecord, str]] = []
+        self._drawn: list[tuple[int, str]] | None = None
         read_only = launcher.read_only
         self.finding = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
         self._status = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
@@ -91,8 +92,8 @@ class LabSession:
                 self._labels = labels(shelf.runs)
             self.shelf, self._shown, self._counts = shelf, new, counts
             self._write_rows(starting)
-            drawn = [(run, self._labels[run.key]) for run in _chosen(shelf, selected)]
-            if [(id(run), label) for run, label in drawn] != [(id(run), label) for run, label in self._drawn]:
+            drawn = [(id(run), self._labels[run.key]) for run in _chosen(shelf, selected)]
+            if drawn != self._drawn:
                 self._drawn = drawn
                 self._draw_panes()
 
@@ -116,7 +117,7 @@ class LabSession:
                 self._say(f"{self._labels[key]}: goes on from step {run.n_steps:,}.")
             elif action == "publish":
                 self._launcher.require_writable("publish")
-                pn.state.execute(lambda: self.publish(run))
+                pn.state.execute(functools.partial(self.publish, run))
             else:
                 raise InvalidInputError(f"action: must be stop, resume or publish, got {action!r}")
         except SleepkitError as error:
