@@ -24,6 +24,17 @@ from sleepkit.plots.moment import last_pass, pass_name
 from sleepkit.plots.mosaic import head_at
 from sleepkit.plots.probability import probability_bars, probability_summary
 from sleepkit.plots.reasoning import automaton_history, reasoning_path, reasoning_summary
+from sleepkit.plots.runs import (
+    RunLine,
+    run_accuracy,
+    run_accuracy_summary,
+    run_colour,
+    run_curves,
+    run_curves_summary,
+    run_dash,
+    run_passes,
+    run_passes_summary,
+)
 from sleepkit.plots.spectrum import state_norm, state_norm_summary, state_spectrum, state_spectrum_summary
 from sleepkit.plots.text import answer_line, token_summary, token_text
 from sleepkit.plots.theme import Theme, palette, pass_colour
@@ -31,6 +42,7 @@ from sleepkit.plots.timeline import timeline, timeline_summary
 from sleepkit.plots.windows import throughput
 
 __all__ = [
+    "RunLine",
     "Theme",
     "accuracy_by_blocks",
     "accuracy_by_depth",
@@ -63,6 +75,14 @@ __all__ = [
     "probe_map",
     "reasoning_path",
     "reasoning_summary",
+    "run_accuracy",
+    "run_accuracy_summary",
+    "run_colour",
+    "run_curves",
+    "run_curves_summary",
+    "run_dash",
+    "run_passes",
+    "run_passes_summary",
     "state_by_pass",
     "state_norm",
     "state_norm_summary",

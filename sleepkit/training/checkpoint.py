@@ -5,6 +5,7 @@ run folder/
   checkpoint-00000100/     model.safetensors, optimiser.safetensors, progress.json
   model/                   the finished model (config.json, model.safetensors)
   history.nc               the finished history
+  live.jsonl               the history so far, for whoever looks on (training.live)
 """
 
 import json

@@ -23,15 +23,13 @@ from sleepkit.sleep import RolloutResult, Window, correct_answers, rollout, sche
 from sleepkit.tasks import Batch
 from sleepkit.training.checkpoint import claim_folder, load_newest, save_checkpoint
 from sleepkit.training.distributed import Processes, processes
-from sleepkit.training.evaluate import evaluate, wilson_interval
+from sleepkit.training.evaluate import evaluate
 from sleepkit.training.graphs import CudaRecorder, GraphedSteps, Outcome
+from sleepkit.training.history import Row, Validation, as_dataset
+from sleepkit.training.live import LiveLog, ends_told
 from sleepkit.training.optimiser import Optimiser, describe_split
 from sleepkit.training.prefetch import prefetched
 from sleepkit.training.settings import TrainSettings
-
-Row = dict[str, float]
-Validation = dict[str, Any]
-
 
 _NOTHING_YET: dict[str, Any] = {"step": 0, "rows": (), "elapsed_s": 0.0, "compile_s": 0.0, "validations": ()}
 
@@ -79,7 +77,7 @@ def train(
 
     Raises:
         InvalidInputError: if the device is not there, or the batch cannot be parted among the processes.
-        CheckpointError: if the folder holds another run or a damaged checkpoint.
+        CheckpointError: if the folder holds another run or a damaged checkpoint, or another process trains there.
         SleepkitError: if loss or gradient are no longer finite; looked at for each row and before each checkpoint, so that no
             step waits for the device and no spoilt weights replace a good checkpoint.
         KeyboardInterrupt: if interrupted; a checkpoint of the last whole step is written first, unless the interrupt hit in the
@@ -90,20 +88,23 @@ def train(
     require(available, "device", "must be 'cpu', or 'cuda' where there is one", settings.device)
     target = Path(folder) if folder is not None else Path("runs") / f"{settings.name}-{settings.digest()}"
     with processes(settings) as group, _threads(settings.n_threads):
-        group.first(lambda: claim_folder(target, settings))
-        progress = progress and group.is_first
-        model = build_model(settings).to(group.device)
-        optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=settings.cuda_graphs)
-        resumed = load_newest(target, model, optimiser) or dict(_NOTHING_YET)
-        if progress:
-            print(describe_split(model))
-        trainer = Trainer(settings, target, model, optimiser, resumed, group)
-        try:
-            trainer.run(progress=progress, on_row=on_row, should_stop=should_stop)
-        finally:
-            model.uncompile_blocks()
-        history = _history(settings, trainer.rows, trainer.validations, trainer.compile_s)
-        group.first(lambda: _write(model, history, target))
+        claimed: list[LiveLog] = []
+        group.first(lambda: claimed.append(_claim(target, settings)))
+        log = claimed[0] if group.is_first else None
+        with ends_told(log):
+            progress = progress and group.is_first
+            model = build_model(settings).to(group.device)
+            optimiser = Optimiser(model, settings.optimiser, steps=settings.steps, captured=settings.cuda_graphs)
+            resumed = load_newest(target, model, optimiser) or dict(_NOTHING_YET)
+            if progress:
+                print(describe_split(model))
+            trainer = Trainer(settings, target, model, optimiser, resumed, group, log)
+            try:
+                trainer.run(progress=progress, on_row=on_row, should_stop=should_stop)
+            finally:
+                model.uncompile_blocks()
+            history = _history(settings, trainer.rows, trainer.validations, trainer.compile_s)
+            group.first(lambda: _write(model, history, target))
     if not group.is_first:  # only the first one validates
         history = load_dataset(target / "history.nc")
     return Run(model, history, target, settings)
@@ -145,6 +146,7 @@ class Trainer:
         optimiser: Optimiser,
         resumed: dict[str, Any],
         group: Processes | None = None,
+        log: LiveLog | None = None,
     ) -> None:
         self.settings, self.folder, self.model, self.optimiser = settings, folder, model, optimiser
         self.group = group or Processes(0, 1, settings.device)
@@ -157,6 +159,9 @@ class Trainer:
         self._saved_step = self._row_step = self.step
         self._last: tuple[Tensor, Tensor] | None = None
         self._updating = False
+        self._log = log
+        if log is not None:
+            log.begin(self.rows, self.validations)
         self._make_step = GraphedSteps(self._whole_step, CudaRecorder()) if settings.cuda_graphs else self._whole_step
 
     def run(self, *, progress: bool, on_row: Callable[[int, Row], None] | None, should_stop: Callable[[], bool] | None) -> None:
@@ -254,6 +259,8 @@ class Trainer:
             self._refuse_divergence()
             row = self._row(batch, result, n_passes)
             self.rows.append(row)
+            if self._log is not None:
+                self._log.row(row)
         self._updating = False
         every = self.settings.validate_every
         if self.group.is_first and every and (self.step % every == 0 or self.step == self.settings.steps):
@@ -274,6 +281,8 @@ class Trainer:
         ).isel(n_passes=0)
         known = {name: counted[name].values.tolist() for name in ("depth", "n_correct", "n_total", "floor", "chance")}
         self.validations.append({"step": self.step, **known})
+        if self._log is not None:
+            self._log.validation(self.validations[-1])
         self._row_began += time.perf_counter() - began
 
     def _whole_step(self, batch: Batch, windows: list[Window], n_passes: int) -> Outcome:
@@ -325,39 +334,20 @@ class Trainer:
             self._saved_step = self.step
 
 
+def _claim(folder: Path, settings: TrainSettings) -> LiveLog:
+    claim_folder(folder, settings)
+    return LiveLog(folder)
+
+
 def _write(model: HybridLM, history: xr.Dataset, folder: Path) -> None:
     model.save(folder / "model")
     save_dataset(history, folder / "history.nc")
 
 
 def _history(settings: TrainSettings, rows: list[Row], validations: list[Validation], compile_s: float) -> xr.Dataset:
-    names = [name for name in rows[0] if name != "step"]
-    columns = {name: ("step", np.array([row[name] for row in rows])) for name in names}
     compiled = {"compile_s": compile_s} if settings.compile else {}
     attrs = as_attrs({"settings": settings.to_dict(), "digest": settings.digest(), **compiled, **provenance()})
-    history = xr.Dataset(columns, coords={"step": [int(row["step"]) for row in rows]}, attrs=attrs)
-    return history.merge(_validated(validations)) if validations else history
-
-
-def _validated(validations: list[Validation]) -> xr.Dataset:
-    """Lay the counts out over validation steps and depths."""
-    n_correct, n_total = (np.array([row[name] for row in validations], dtype=np.int64) for name in ("n_correct", "n_total"))
-    low, high = wilson_interval(n_correct, n_total)
-    with np.errstate(invalid="ignore"):
-        accuracy = n_correct / n_total
-    grid = ("validation_step", "depth")
-    return xr.Dataset(
-        {
-            "n_correct": (grid, n_correct),
-            "n_total": (grid, n_total),
-            "validation_accuracy": (grid, accuracy),
-            "validation_low": (grid, low),
-            "validation_high": (grid, high),
-            "floor": ("depth", validations[0]["floor"]),
-            "chance": ("depth", validations[0]["chance"]),
-        },
-        coords={"validation_step": [row["step"] for row in validations], "depth": validations[0]["depth"]},
-    )
+    return as_dataset(rows, validations).assign_attrs(attrs)
 
 
 @contextlib.contextmanager

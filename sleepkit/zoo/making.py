@@ -1,7 +1,7 @@
 """Publishing a model: weights, card and the traces it is first seen with, in one folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def publish(
     n_passes: Sequence[int] = range(1, 9),
     n_examples: int = 4096,
     progress: bool = True,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> Card:
     """Evaluate a finished run on the test split and write model, card and opening traces into a folder.
 
@@ -41,6 +42,7 @@ def publish(
         n_passes: the N to evaluate.
         n_examples: examples for each N.
         progress: show a progress bar.
+        on_batch: see ``evaluate``; if it raises, nothing is written.
     """
     target = Path(folder)
     task = run.settings.task.create()
@@ -52,6 +54,7 @@ def publish(
         window_len=run.settings.sleep.window_len,
         eviction=run.settings.sleep.eviction,
         progress=progress,
+        on_batch=on_batch,
     )
     run.model.save(target)
     last = run.history.isel(step=-1)

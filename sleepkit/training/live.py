@@ -1,0 +1,167 @@
+"""The live log of a run: what its history holds so far, for whoever looks on while it trains.
+
+run folder/
+  live.jsonl    one JSON object a line: {"began": ...}, {"row": ...}, {"validation": ...}, ..., {"ended": ...}
+
+Checkpoints are the truth; the log is written anew from the checkpoint whenever the run goes on. A process holds the file while it
+trains, and the hold ends with the process, however it dies: so anybody can tell a run that trains from one that was killed, and
+no two processes train in one folder.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from sleepkit.errors import CheckpointError, StoreError
+from sleepkit.training.history import Row, Validation
+
+LIVE = "live.jsonl"
+Outcome = Literal["finished", "stopped", "failed"]
+_PATIENCE_S = 2.0  # a reader holds the file for some microseconds, to see whether it can
+
+
+class LiveLog:
+    """Writes the log; every line goes out whole, in one call, so that a reader sees at most one torn line, the last.
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        CheckpointError: if another process trains there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._handle = os.open(folder / LIVE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        end = time.monotonic() + _PATIENCE_S
+        while not _hold(self._handle, fcntl.LOCK_EX):
+            if time.monotonic() > end:
+                os.close(self._handle)
+                raise CheckpointError(f"folder: must be trained in by one process at a time, got {str(folder)!r}")
+            time.sleep(0.01)
+
+    def begin(self, rows: Sequence[Row], validations: Sequence[Validation]) -> None:
+        """Write the log anew: who trains, and the history up to the checkpoint it goes on from."""
+        began = {"pid": os.getpid(), "host": socket.gethostname(), "time_s": round(time.time(), 3)}
+        known = [*({"row": row} for row in rows), *({"validation": each} for each in validations)]
+        os.ftruncate(self._handle, 0)
+        self._write({"began": began}, *known)
+
+    def row(self, row: Row) -> None:
+        """Add a row of the history."""
+        self._write({"row": row})
+
+    def validation(self, validation: Validation) -> None:
+        """Add counts on held-out examples."""
+        self._write({"validation": validation})
+
+    def end(self, outcome: Outcome, error: str = "") -> None:
+        """Say how it ended."""
+        self._write({"ended": {"outcome": outcome, "error": " ".join(error.split())[:500]}})
+
+    def close(self) -> None:
+        """Let the file go."""
+        os.close(self._handle)
+
+    def _write(self, *lines: dict[str, Any]) -> None:
+        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        while data:
+            data = data[os.write(self._handle, data) :]
+
+
+@contextlib.contextmanager
+def ends_told(log: LiveLog | None) -> Iterator[None]:
+    """Write how the work inside ended, and let the file go; with None, do neither."""
+    if log is None:
+        yield
+        return
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.end("stopped")
+        raise
+    except BaseException as error:
+        log.end("failed", f"{type(error).__name__}: {error}")
+        raise
+    else:
+        log.end("finished")
+    finally:
+        log.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What a live log tells.
+
+    Attributes:
+        began: process id, host and time (seconds since the epoch) of the process that wrote it; None if it never came so far.
+        rows: rows of the history, in order.
+        validations: counts on held-out examples, in order.
+        outcome: how it ended; None if it goes on or was killed, see ``is_held``.
+        error: what went wrong, where something did.
+    """
+
+    began: dict[str, Any] | None = None
+    rows: tuple[Row, ...] = ()
+    validations: tuple[Validation, ...] = ()
+    outcome: Outcome | None = None
+    error: str = ""
+
+
+def read_live(folder: Path) -> Told:
+    """Read the live log of a run; a torn last line is still being written, or never will be.
+
+    Raises:
+        StoreError: if there is none, or another line is damaged; file and line are named.
+    """
+    path = folder / LIVE
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"path: must be the live log of a run ({reason}), got {str(path)!r}") from None
+    rows: list[Row] = []
+    validations: list[Validation] = []
+    began, outcome, why = None, None, ""
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
+        try:
+            ((kind, value),) = json.loads(line).items()
+            if kind == "row":
+                rows.append({name: float(measured) for name, measured in value.items()})
+            elif kind == "validation":
+                validations.append({**value, "step": int(value["step"])})
+            elif kind == "began":
+                began = {"pid": int(value["pid"]), "host": str(value["host"]), "time_s": float(value["time_s"])}
+            elif kind == "ended":
+                outcome, why = value["outcome"], str(value["error"])
+            else:
+                raise ValueError(f"unknown kind {kind!r}")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise StoreError(f"path: must hold a live log, got line {number} of {str(path)!r}: {line[:60]!r}") from None
+    return Told(began, tuple(rows), tuple(validations), outcome, why)
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds a file, as one holds the live log of the run it trains."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _hold(handle, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)
+
+
+def _hold(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
