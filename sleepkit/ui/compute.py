@@ -17,6 +17,7 @@ import xarray as xr
 
 from sleepkit import zoo
 from sleepkit.errors import InvalidInputError
+from sleepkit.ui import limits
 from sleepkit.ui.state import AccuracyRequest, TraceRequest, opening_request
 from sleepkit.ui.subject import subject
 
@@ -148,6 +149,8 @@ class TraceSource:
         known = self.known(request)
         if known is not None:
             return known
+        limits.require_passes(request.n_passes)
+        limits.require_input_len(request.text)
         from sleepkit.ui import engine
 
         return self._traces.put(request, engine.trace_of(*self.load(request.model), request, on_pass))
@@ -165,6 +168,7 @@ class TraceSource:
         known = self._accuracies.get(request)
         if known is not None:
             return known
+        limits.require_passes(request.n_passes)
         from sleepkit.ui import engine
 
         model, card = self.load(request.model)
@@ -179,6 +183,7 @@ class TraceSource:
         """
         from sleepkit.ui import engine
 
+        limits.require_input_len(request.text)
         engine.read(self.load(request.model)[1], request)
 
     def text(self, request: TraceRequest) -> tuple[str, str]:
@@ -230,7 +235,9 @@ class Worker:
 
         Raises:
             SupersededError: if the turn ended before the work began.
+            InvalidInputError: if too much waits already.
         """
+        limits.require_room(self._n_waiting)
         self._n_waiting += 1
         try:
             return await asyncio.wrap_future(self._executor.submit(_in_turn, turn, work))
@@ -252,7 +259,7 @@ class Workshop:
 
     async def warm(self, name: str) -> None:
         """Load the engine and a model in the background, so that the first change of N does not wait for them."""
-        if name not in self._warmed:
+        if name not in self._warmed and self.tracing.n_waiting == 0:
             self._warmed.add(name)
             await self.tracing.run_async(Turn(), lambda: self.source.load(name))
 

@@ -29,13 +29,13 @@ class SleepExplorer(pn.viewable.Viewer):
         super().__init__(**params)  # type: ignore[no-untyped-call]
         scene = self._scene = Scene(tree, theme=theme, height=height)
         last = scene.last_pass(0)
-        self.window = pn.widgets.IntSlider(name="window", start=0, end=scene.n_windows - 1, value=0)
-        self.sleep_pass = pn.widgets.IntSlider(name="pass", start=0, end=last, value=last)
-        self.layer = pn.widgets.Select(name="layer", options=scene.layers, value=scene.layers[0])
-        self.head = pn.widgets.Select(name="head", options=scene.heads, value=scene.heads[0])
-        self.view = pn.widgets.RadioButtonGroup(name="show", options=list(VIEWS), value=VIEWS[0])
+        self.window: Any = pn.widgets.IntSlider(label="window", start=0, end=scene.n_windows - 1, value=0)
+        self.sleep_pass: Any = pn.widgets.IntSlider(label="pass", start=0, end=last, value=last)
+        self.layer = pn.widgets.Select(label="layer", options=scene.layers, value=scene.layers[0])
+        self.head = pn.widgets.Select(label="head", options=scene.heads, value=scene.heads[0])
+        self.view = pn.widgets.RadioButtonGroup(label="show", options=list(VIEWS), value=VIEWS[0])
         self.play = pn.widgets.Player(
-            name="play all passes",
+            label="play all passes",
             start=0,
             end=len(scene.moments) - 1,
             value=scene.moment_of(0, last),

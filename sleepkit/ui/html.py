@@ -19,7 +19,6 @@ _STATUS = {
 _HIDDEN = "position:absolute;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 # Rows whose panes go below each other where they do not fit beside each other.
 WRAPPING = {"flex-wrap": "wrap", "gap": "10px"}
-_VERDICT = {"light": ("#2b8a3e", "#c92a2a"), "dark": ("#69db7c", "#ff8787")}
 
 
 def title(text: str, theme: Theme, detail: str = "", summary: str = "") -> str:
@@ -189,15 +188,15 @@ def _cell(value: object) -> str:
 
 
 def _answer_row(answered: xr.Dataset, n_passes: int, theme: Theme) -> str:
-    quiet, (good, bad) = palette(theme).muted, _VERDICT[theme]
+    colours = palette(theme)
     cells = []
     for number in range(answered.sizes["answer"]):
         right, p_true = bool(answered["right"].values[number]), float(answered["p_true"].values[number])
-        mark, colour, word = ("\u2713", good, "right") if right else ("\u2717", bad, "wrong")
+        mark, colour, word = ("\u2713", colours.right, "right") if right else ("\u2717", colours.wrong, "wrong")
         answer = escape(str(answered["predicted"].values[number]))
         cells.append(
             f'<td class="sk-answer" title="{word}, P(truth) {p_true:.3f}" style="color:{colour}"><b>{answer}</b> '
-            f'<span aria-label="{word}">{mark}</span> <span style="color:{quiet}">{p_true:.2f}</span></td>'
+            f'<span aria-label="{word}">{mark}</span> <span style="color:{colours.muted}">{p_true:.2f}</span></td>'
         )
     name = "N = 1, no sleep" if n_passes == 1 and len(cells) <= 5 else f"N = {n_passes}"
     n_right = int(answered["right"].values.sum())

@@ -4,8 +4,10 @@ Imports no Panel and no torch, so that whatever computes can ask.
 """
 
 import dataclasses
+from pathlib import Path
 
 from sleepkit.errors import require
+from sleepkit.tasks.explore import LONGEST_TEXT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +16,8 @@ class Limits:
 
     Attributes:
         read_only: nothing may be written to this machine's disk and nothing trained; looking and downloading stay allowed.
-        max_input_len: tokens of a text of one's own.
+        models: the folder that published models lie in; a read-only process shows no others, None: none at all.
+        max_input_len: characters of a text of one's own.
         max_passes: the largest N.
         max_queue: pieces of work, of all sessions together, that may wait for one thread or be in it.
         max_sessions: open pages.
@@ -24,7 +27,8 @@ class Limits:
     """
 
     read_only: bool = False
-    max_input_len: int = 4096
+    models: Path | None = None
+    max_input_len: int = LONGEST_TEXT
     max_passes: int = 16
     max_queue: int = 32
     max_sessions: int = 64
@@ -65,14 +69,14 @@ def require_room(n_waiting: int) -> None:
     require(n_waiting < most, "queue", f"must be shorter than {most} (this server is busy: try again in a moment)", n_waiting)
 
 
-def require_input_len(n_tokens: int) -> None:
-    """Refuse a text of one's own that is too long.
+def require_input_len(text: str) -> None:
+    """Refuse a text of one's own that is too long, before anything reads it.
 
     Raises:
         InvalidInputError: if it is.
     """
     most = current().max_input_len
-    require(n_tokens <= most, "text", f"must have {most} tokens or fewer on this server", n_tokens)
+    require(len(text) <= most, "text", f"must have {most} characters or fewer on this server", len(text))
 
 
 def require_passes(n_passes: int) -> None:
@@ -95,3 +99,15 @@ def require_writable(wanted: str) -> None:
         InvalidInputError: if the process is read-only.
     """
     require(not current().read_only, "read-only", "this server only shows what is there", wanted)
+
+
+def require_model_folder(folder: Path) -> None:
+    """Refuse a folder of a model that is not bundled, where the process only shows what its own runs have published.
+
+    Raises:
+        InvalidInputError: if the process is read-only and the folder does not lie in ``models``.
+    """
+    given = current()
+    if given.read_only:
+        inside = given.models is not None and folder.resolve().is_relative_to(given.models.resolve())
+        require(inside, "model", "must be bundled or published in this server's folder of runs", str(folder))

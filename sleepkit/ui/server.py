@@ -83,7 +83,7 @@ def make_server(serving: Serving) -> Server:
         InvalidInputError: if the port is taken or forbidden, the address is not this machine's, or the auth file is bad.
     """
     options = server_options(serving)
-    limits.impose(dataclasses.replace(limits.current(), read_only=serving.read_only))
+    limits.impose(dataclasses.replace(limits.current(), read_only=serving.read_only, models=serving.root))
     try:
         return get_server(pages(serving.root), start=False, show=serving.show, title="sleepkit", **options)
     except socket.gaierror as error:

@@ -97,6 +97,11 @@ class ExplorerSession:
                 await self._workshop.measuring.run_async(turn, lambda: source.accuracy(request, on_batch=report))  # noqa: B023
             except SupersededError:
                 return
+            except SleepkitError as error:
+                if not turn.over:
+                    self.cancel()
+                    self.status.refuse(str(error), "settings")
+                return
             if turn.over:
                 return
             self.picture = self._with_accuracy(self.picture)
@@ -286,6 +291,9 @@ class ExplorerSession:
             work = self._workshop.tracing.run_async(turn, lambda: self._workshop.source.text(request))
             text, about = await work
         except SupersededError:
+            return
+        except SleepkitError as error:
+            self.status.refuse(str(error), "settings")
             return
         if not turn.over:
             self.controls.text.value = text

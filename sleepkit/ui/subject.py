@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from sleepkit import zoo
 from sleepkit.errors import InvalidInputError, require
+from sleepkit.ui import limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,15 @@ class Dial:
         return changed
 
 
-_TASKS = ("rule110", "depo", "gsm")
+# Tasks whose context has one length, and what is counted there: the vocabulary or the answers change with it.
+_FIXED = {
+    "gsm": ("context_len", "token"),
+    "affine": ("n_maps", "map"),
+    "circuit": ("n_gates", "gate"),
+    "permutations": ("n_permutations", "permutation"),
+    "pointer-chasing": ("n_nodes", "node"),
+}
+_TASKS = ("rule110", "depo", *_FIXED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,14 +130,22 @@ class Subject:
         )
 
 
-@functools.cache
 def subject(name: str) -> Subject:
     """Return a bundled model, or the folder of a published one, as the explorer sees it.
 
+    Every way to a model leads through here, so that a process that only shows what is there opens no other folder.
+
     Raises:
-        InvalidInputError: for an unknown name, or a task the explorer cannot show.
+        InvalidInputError: for an unknown name, a task the explorer cannot show, or a folder this process does not grant.
         CheckpointError: if the card is damaged.
     """
+    if name not in zoo.names():
+        limits.require_model_folder(Path(name))
+    return _read(name)
+
+
+@functools.cache
+def _read(name: str) -> Subject:
     facts = zoo.facts(name)
     require(facts.task in _TASKS, "model", f"must be trained on one of {', '.join(_TASKS)}", facts.task)
     return Subject(facts, _dial(facts.task, facts.task_options))
@@ -149,8 +167,8 @@ def _dial(task: str, own: dict[str, Any]) -> Dial:
         return Dial("n_strings", "string", 8)
     if task == "depo":
         return Dial("n_nodes", "node", min(16, own["n_symbols"]) if own["names"] == "single" else own["n_nodes"], least=3)
-    # The length of GSM's text is part of what the model knows: its facts are drawn to fill it.
-    return Dial("context_len", "token", own["context_len"], least=own["context_len"])
+    option, noun = _FIXED[task]
+    return Dial(option, noun, own[option], least=own[option])
 
 
 def _shown(name: str) -> bool:

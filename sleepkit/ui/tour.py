@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import panel as pn
 import panel_material_ui as pmu
 
+from sleepkit.plots import palette
 from sleepkit.ui import html
 from sleepkit.ui.state import ExplorerState
 
@@ -77,7 +78,7 @@ class Tour(pn.viewable.Viewer):
             margin=(6, 0, 0, 0),
             visible=False,
             css_classes=["sk-tour"],
-            styles={"border": "2px solid #d9480f", "border-radius": "8px", "flex-wrap": "wrap"},
+            styles={"border": f"2px solid {palette(state.colours).accent}", "border-radius": "8px", "flex-wrap": "wrap"},
         )
 
     def start(self) -> None:

@@ -66,10 +66,10 @@ def test_a_full_queue_is_refused_in_words_and_one_place_left_is_not() -> None:
 
 
 def test_text_and_passes_are_granted_up_to_the_limit_and_refused_above() -> None:
-    limits.require_input_len(10)
+    limits.require_input_len("0" * 10)
     limits.require_passes(4)
-    with pytest.raises(InvalidInputError, match="text: must have 10 tokens or fewer on this server, got 11"):
-        limits.require_input_len(11)
+    with pytest.raises(InvalidInputError, match="text: must have 10 characters or fewer on this server, got 11"):
+        limits.require_input_len("0" * 11)
     with pytest.raises(InvalidInputError, match="n_passes: must be 4 or less on this server, got 5"):
         limits.require_passes(5)
 

@@ -52,13 +52,18 @@ def running(**given: Any) -> str:
 
 
 def first_message(address: str, *, origin: str, cookies: str = "") -> str | bytes | None:
-    """What the server says first over a websocket; None if it hangs up."""
+    """What the server says first over a websocket; None if it hangs up or refuses."""
 
     async def talk() -> str | bytes | None:
         url = f"{address.replace('http', 'ws')}/sleep/ws"
         request = HTTPRequest(url, headers={"Origin": origin, "Cookie": cookies})
         token = generate_jwt_token(generate_session_id())
-        connection = await websocket_connect(request, subprotocols=["bokeh", token])
+        try:
+            connection = await websocket_connect(request, subprotocols=["bokeh", token])
+        except HTTPClientError as error:
+            if error.code != 403:
+                raise
+            return None
         message = await connection.read_message()
         connection.close()
         return message

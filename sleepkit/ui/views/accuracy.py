@@ -6,7 +6,7 @@ import panel as pn
 
 from sleepkit import plots
 from sleepkit.ui.picture import Picture
-from sleepkit.ui.state import ExplorerState, as_on_card, lines_shown
+from sleepkit.ui.state import ExplorerState, lines_shown
 from sleepkit.ui.views.base import View, fit, plot_pane
 
 _ABOUT = (
@@ -32,8 +32,7 @@ class AccuracyView(View):
             lines, here=here, compare=picture.compare, measured=picture.measured, theme=self.state.colours
         )
         self._plot.object = fit(figure, self.height, l=56, b=42, t=8)
-        beside = picture.measured if not as_on_card(subject, request.accuracy) else lines
-        summary = plots.accuracy_summary(lines if beside is None else beside)
+        summary = plots.accuracy_summary(lines, here=here, compare=picture.compare, measured=picture.measured)
         self.entitle("Accuracy by reasoning depth", "one answer, evicted text", summary)
 
     def __panel__(self) -> pn.viewable.Viewable:

@@ -8,7 +8,7 @@ from sleepkit import plots
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
-from sleepkit.ui.views.base import View, clicked, fit, plot_pane
+from sleepkit.ui.views.base import View, fit, look_at_head, plot_pane
 
 _ABOUT = (
     "Rows look at columns: where each token of the window looks in this pass, head by head; a click shows one head alone. "
@@ -22,7 +22,7 @@ class AttentionView(View):
     def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
         super().__init__(state, name="attention", about=_ABOUT, height=height, **params)
         self._plot = plot_pane(self.height, "attention")
-        self._plot.param.watch(self._on_click, "click_data")
+        self._plot.param.watch(lambda event: look_at_head(state, self._plot.object, event), "click_data")
         self._view = self.framed(self._plot)
 
     def draw(self, picture: Picture) -> None:
@@ -46,11 +46,6 @@ class AttentionView(View):
             summary = plots.attention_summary(picture.tree, window=state.window, sleep_pass=shown, layer=layer)
         self._plot.object = fit(figure, self.height, b=24)
         self.entitle("Attention", detail, summary)
-
-    def _on_click(self, event: Any) -> None:
-        head = clicked(event)
-        if head is not None:
-            self.state.head = None if self.state.head is not None else int(head[0] if isinstance(head, list) else head)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view

@@ -5,6 +5,7 @@ from typing import Any
 import panel as pn
 import plotly.graph_objects as go
 
+from sleepkit import plots
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
@@ -91,8 +92,22 @@ def fit(figure: go.Figure, height: int, **margin: int) -> go.Figure:
 
 def clicked(event: Any) -> Any:
     """Return the ``customdata`` of the point a click event hit, None if it has none."""
-    points = (event.new or {}).get("points") or [{}]
-    return points[0].get("customdata")
+    return _point(event).get("customdata")
+
+
+def look_at_head(state: ExplorerState, figure: go.Figure | None, event: Any) -> None:
+    """Show the head alone that a click on a mosaic hit; all heads again if one is shown already."""
+    point = _point(event)
+    if state.head is not None:
+        state.head = None
+    elif figure is not None and "x" in point:
+        head = plots.head_at(figure, float(point["x"]), float(point["y"]))
+        if head is not None:
+            state.head = head
+
+
+def _point(event: Any) -> dict[str, Any]:
+    return next(iter((event.new or {}).get("points") or [{}]))
 
 
 class View(pn.viewable.Viewer):

@@ -10,7 +10,7 @@ from sleepkit import plots
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import CURVES, VIEWS, ExplorerState
-from sleepkit.ui.views.base import SMALL_TOGGLE, View, clicked, fit, plot_pane
+from sleepkit.ui.views.base import SMALL_TOGGLE, View, fit, look_at_head, plot_pane
 
 PLAYER_HEIGHT = 36
 _ABOUT = (
@@ -27,7 +27,7 @@ class FastWeightsView(View):
         plot_height = self.height - PLAYER_HEIGHT
         self._plot_height = plot_height
         self._plot, self._curve = plot_pane(plot_height, "fast-weights"), plot_pane(plot_height, "passes")
-        self._plot.param.watch(self._on_click, "click_data")
+        self._plot.param.watch(lambda event: look_at_head(state, self._plot.object, event), "click_data")
         toggle, curve = (
             pmu.RadioButtonGroup.from_param(parameter, options=options, label="", size="small", margin=margin, sx=SMALL_TOGGLE)
             for parameter, options, margin in (
@@ -77,10 +77,11 @@ class FastWeightsView(View):
             theme=state.colours,
         )
         self._plot.object = fit(figure, self._plot_height, b=24)
-        summary = plots.fast_weights_summary(picture.tree, window=state.window, sleep_pass=shown, layer=layer)
+        summary = plots.fast_weights_summary(picture.tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head)
         what = "Fast weights" if state.view == "value" else "Change of fast weights"
-        self.entitle(what, html.place(picture, layer, state.window, shown), summary)
-        asked = (state.window, layer, state.head, state.curve, shown if state.curve == "spectrum" else None)
+        curve = self._curve_summary(picture, layer, shown)
+        self.entitle(what, html.place(picture, layer, state.window, shown), f"{summary} {curve}")
+        asked = (state.window, layer, state.head, state.curve, None if state.curve == CURVES[0] else shown)
         if asked != self._drawn_curve:
             self._drawn_curve = asked
             self._curve.object = fit(self._curve_figure(picture, layer, shown), self._plot_height, l=52, b=40)
@@ -95,13 +96,18 @@ class FastWeightsView(View):
                 tree, window=state.window, layer=layer, head=state.head, sleep_pass=shown, theme=state.colours
             )
         if state.curve == "norm":
-            return plots.state_norm(tree, window=state.window, layer=layer, head=state.head, theme=state.colours)
+            return plots.state_norm(
+                tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head, theme=state.colours
+            )
         return _written(picture, layer, state)
 
-    def _on_click(self, event: Any) -> None:
-        head = clicked(event)
-        if head is not None:
-            self.state.head = None if self.state.head is not None else int(head[0] if isinstance(head, list) else head)
+    def _curve_summary(self, picture: Picture, layer: int, shown: int) -> str:
+        state, tree = self.state, picture.tree
+        if state.curve == "spectrum":
+            return plots.state_spectrum_summary(tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head)
+        if state.curve == "norm":
+            return plots.state_norm_summary(tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head)
+        return plots.fast_weight_change_summary(tree, window=state.window, layer=layer)
 
     def _on_player(self, event: Any) -> None:
         window, sleep_pass = self._moments[event.new]

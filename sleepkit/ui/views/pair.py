@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit import plots
-from sleepkit.errors import InvalidInputError
+from sleepkit.errors import InvalidInputError, require
 from sleepkit.plots.theme import dress
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
@@ -22,6 +22,7 @@ _DIFFERENCE = (
     "What is written at N, less what is written at the compared N, each after its own last pass over the window. "
     "White is where both agree."
 )
+_UNKNOWN = "Not measured at both N yet."
 
 
 class _Half(View):
@@ -111,10 +112,10 @@ class _Difference(View):
         self._plot = plot_pane(self.height, name)
         self._view = self.framed(self._plot)
 
-    def show_figure(self, figure: go.Figure, title: str, detail: str) -> None:
-        """Show a figure."""
+    def show_figure(self, figure: go.Figure, title: str, detail: str, summary: str) -> None:
+        """Show a figure and say it in words."""
         self._plot.object = fit(figure, self.height, b=30)
-        self.entitle(title, detail)
+        self.entitle(title, detail, summary)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view
@@ -144,20 +145,21 @@ class DifferenceView(pn.viewable.Viewer):
         names = f"N = {picture.request.n_passes} less N = {picture.compare}"
         layer, looking = picture.layer_shown(state), picture.attention_layer_shown(state)
         trees = (picture.tree, picture.other)
-        for view, chosen, build, title in (
-            (self._weights, layer, plots.fast_weights_difference, "Fast weights"),
-            (self._attention, looking, plots.attention_difference, "Attention"),
+        weights = (plots.fast_weights_difference, plots.fast_weights_difference_summary)
+        looks = (plots.attention_difference, plots.attention_difference_summary)
+        for view, chosen, (build, say), title in (
+            (self._weights, layer, weights, "Fast weights"),
+            (self._attention, looking, looks, "Attention"),
         ):
+            place: dict[str, Any] = {"window": state.window, "layer": chosen, "head": state.head}
             try:
-                figure = (
-                    html.empty_figure("This model has no such layer.", theme)
-                    if chosen is None
-                    else build(*trees, window=state.window, sleep_pass=None, layer=chosen, head=state.head, theme=theme)
-                )
+                require(chosen is not None, "layer", "must be of a kind this model has", title)
+                figure, summary = build(*trees, **place, theme=theme), say(*trees, **place)
             except InvalidInputError as why:
-                figure = html.empty_figure(str(why), theme)
-            view.show_figure(figure, f"{title}: difference", f"{names}, window {state.window}, after the last pass")
-        self._gain.show_figure(_gain(picture, state), "Accuracy gained, by depth", names)
+                figure, summary = html.empty_figure(str(why), theme), str(why)
+            view.show_figure(figure, f"{title}: difference", f"{names}, window {state.window}, after the last pass", summary)
+        gain = _gained(picture)
+        self._gain.show_figure(_gain(gain, state), "Accuracy gained, by depth", names, _gain_summary(gain))
         self._answers.object = html.answers(picture, theme)
 
     draw_moment = draw
@@ -166,15 +168,28 @@ class DifferenceView(pn.viewable.Viewer):
         return self._view
 
 
-def _gain(picture: Picture, state: ExplorerState) -> go.Figure:
-    """Draw the accuracy at N less that at the compared N, by depth, from the card or from what was measured."""
+def _gained(picture: Picture) -> xr.DataArray | None:
+    """Return the accuracy at N less that at the compared N, by depth, from what was measured or from the card."""
     measured, card = picture.measured, picture.subject.accuracy
     both = {picture.request.n_passes, picture.compare}
     beside = [data for data in (measured, card) if data is not None and both <= set(data.n_passes.values.tolist())]
     if not beside:
-        return html.empty_figure("Not measured at both N yet.", state.colours)
+        return None
     accuracy = beside[0].accuracy
-    gain = accuracy.sel(n_passes=picture.request.n_passes) - accuracy.sel(n_passes=picture.compare)
+    gain: xr.DataArray = accuracy.sel(n_passes=picture.request.n_passes) - accuracy.sel(n_passes=picture.compare)
+    return gain
+
+
+def _gain_summary(gain: xr.DataArray | None) -> str:
+    if gain is None:
+        return _UNKNOWN
+    said = (f"depth {depth} {value:+.0%}" for depth, value in zip(gain.depth.values, gain.values, strict=True))
+    return f"Accuracy gained by reasoning depth: {', '.join(said)}."
+
+
+def _gain(gain: xr.DataArray | None, state: ExplorerState) -> go.Figure:
+    if gain is None:
+        return html.empty_figure(_UNKNOWN, state.colours)
     colours = plots.palette(state.colours)
     figure = go.Figure(
         go.Bar(

@@ -54,7 +54,9 @@ class PathView(View):
         names = [f"N = {picture.request.n_passes}", f"N = {picture.compare}"]
         figure = plots.probability_bars(picture.tree, picture.other, answer=state.answer, names=names, theme=state.colours)
         self._plot.object = fit(figure, self.height, t=24, b=36)
-        self.entitle("True reasoning path", f"question {state.answer}")
+        said = plots.probability_summary(picture.tree, picture.other, answer=state.answer, names=names)
+        summary = f"{plots.reasoning_summary(picture.tree, answer=state.answer)} {said}"
+        self.entitle("True reasoning path", f"question {state.answer}", summary)
 
     def _on_which(self, event: Any) -> None:
         self.state.answer = event.new

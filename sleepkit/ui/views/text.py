@@ -36,7 +36,8 @@ class TextView(View):
         unit = depth_symbol(picture.subject.task).unit
         asked = f"{count(request.depth, unit.rstrip('s'))} of reasoning"
         source = "own input" if request.text else f"held-out example {request.example}"
-        self.entitle("Text and answers", f"{source}, {asked}", html.answers_summary(picture))
+        summary = f"{html.answers_summary(picture)} {plots.token_summary(picture.tree, window=self.state.window)}"
+        self.entitle("Text and answers", f"{source}, {asked}", summary)
         tokens = plots.token_text(
             picture.tree, window=self.state.window, theme=theme, highlight=html.read_on_the_way(picture, self.state.answer)
         )
