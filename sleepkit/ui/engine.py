@@ -37,7 +37,7 @@ def trace_of(model: HybridLM, card: Card, request: TraceRequest, on_pass: Progre
         task, batch = read(card, request)
         label = "own input"
     else:
-        task = task_of(card, request.context, request.depth)
+        task = task_of(card, request, request.depth)
         batch, label = task.batch("test", request.example, 1), f"test[{request.example}]"
     torch.set_num_threads(1)  # a model this small is fastest on one core, and the others stay free for other sessions
     return trace_batch(model, task, batch, _sleep(request), label=label, on_pass=on_pass)
@@ -62,7 +62,7 @@ def accuracy_of(
     torch.set_num_threads(1)
     return evaluate(
         model,
-        task_of(card, request.context, None),
+        task_of(card, request, None),
         n_passes=sleep.n_passes,
         n_examples=n_examples,
         window_len=sleep.window_len,
@@ -79,13 +79,13 @@ def read(card: Card, request: TraceRequest) -> tuple[Task, Batch]:
         InvalidInputError: naming what is wrong with the text.
     """
     own = explore.depth_in_text(card.task)
-    task = task_of(card, request.context, None if own else request.depth)
+    task = task_of(card, request, None if own else request.depth)
     return task, explore.read(task, request.text, depth=None if own else request.depth)
 
 
 def text_of(card: Card, request: TraceRequest) -> tuple[str, str]:
     """Return a held-out example as text that can be edited and read again, and the rule of such texts."""
-    task = task_of(card, request.context, request.depth)
+    task = task_of(card, request, request.depth)
     return explore.write(task, task.batch("test", request.example, 1)), explore.input_help(task)
 
 
@@ -94,13 +94,13 @@ def load(name: str) -> tuple[HybridLM, Card]:
     return zoo.load(name)
 
 
-def task_of(card: Card, context: int, depth: int | None) -> Task:
-    """Return a card's task at a context length, every question at one depth (the card's mixture if None).
+def task_of(card: Card, request: TraceRequest | AccuracyRequest, depth: int | None) -> Task:
+    """Return a card's task at the context length asked for, every question at one depth (the card's mixture if None).
 
     Raises:
         InvalidInputError: if the model does not know the depth or the context length is impossible.
     """
-    about = subject(card.name)
+    about, context = subject(request.model), request.context
     options = {} if context == about.context else about.dial.options(context, card.task.config.to_dict())
     return explore.at_depth(card.task, depth, **options)
 

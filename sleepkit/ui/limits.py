@@ -7,7 +7,6 @@ import dataclasses
 from pathlib import Path
 
 from sleepkit.errors import require
-from sleepkit.tasks.explore import LONGEST_TEXT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Limits:
 
     read_only: bool = False
     models: Path | None = None
-    max_input_len: int = LONGEST_TEXT
+    max_input_len: int = 20_000
     max_passes: int = 16
     max_queue: int = 32
     max_sessions: int = 64

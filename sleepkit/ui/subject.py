@@ -52,17 +52,14 @@ class Subject:
     """A model and its task, without weights.
 
     Attributes:
+        name: name in the zoo, or the folder of a published model, as it was asked for.
         facts: what the model's card says.
         dial: the option that sets the length of the context.
     """
 
+    name: str
     facts: zoo.Facts
     dial: Dial
-
-    @property
-    def name(self) -> str:
-        """Name in the zoo."""
-        return self.facts.name
 
     @property
     def task(self) -> str:
@@ -148,7 +145,7 @@ def subject(name: str) -> Subject:
 def _read(name: str) -> Subject:
     facts = zoo.facts(name)
     require(facts.task in _TASKS, "model", f"must be trained on one of {', '.join(_TASKS)}", facts.task)
-    return Subject(facts, _dial(facts.task, facts.task_options))
+    return Subject(name, facts, _dial(facts.task, facts.task_options))
 
 
 def names() -> list[str]:

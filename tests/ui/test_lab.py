@@ -26,6 +26,7 @@ from sleepkit.ui.lab.state import LabState
 from sleepkit.ui.lab.store import RunStore
 from sleepkit.ui.lab.table import duration
 from tests.support.lab import finished_run, long_settings, stopped_run, wait_for_run
+from tests.support.pages import built
 from tests.support.runs import assert_same_run, tiny_settings
 
 
@@ -124,8 +125,8 @@ def test_a_page_that_only_looks_has_no_controls_and_refuses_what_they_would_do(t
     session.start_run(tiny_settings(seed=5))
     assert "read_only" in session.refusal
     assert sorted(tmp_path.rglob("*")) == before
-    assert build_lab(tmp_path, read_only=True).sidebar == []
-    assert len(build_lab(tmp_path).sidebar) == 1
+    assert built(lambda: build_lab(tmp_path, read_only=True)).sidebar == []
+    assert len(built(lambda: build_lab(tmp_path)).sidebar) == 1
 
 
 def test_the_selected_runs_are_drawn_and_told_apart_by_more_than_colour(tmp_path: Path) -> None:
@@ -266,5 +267,5 @@ def test_times_are_spoken() -> None:
 
 
 def test_the_page_is_built_without_a_server(tmp_path: Path) -> None:
-    page = build_lab(tmp_path)
+    page = built(lambda: build_lab(tmp_path))
     assert isinstance(page, pn.viewable.Viewable)

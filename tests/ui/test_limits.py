@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,11 @@ from bokeh.document import Document
 from panel.io.state import set_curdoc
 
 from sleepkit.errors import InvalidInputError
+from sleepkit.tasks.explore import LONGEST_TEXT
 from sleepkit.ui import limits, seats
 from sleepkit.ui.limits import Limits
 from sleepkit.ui.seats import Seats, seated
+from sleepkit.ui.subject import subject
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,10 @@ def test_a_full_queue_is_refused_in_words_and_one_place_left_is_not() -> None:
         limits.require_room(2)
 
 
+def test_no_text_is_granted_that_tasks_refuse_to_read() -> None:
+    assert Limits().max_input_len == LONGEST_TEXT
+
+
 def test_text_and_passes_are_granted_up_to_the_limit_and_refused_above() -> None:
     limits.require_input_len("0" * 10)
     limits.require_passes(4)
@@ -79,6 +86,16 @@ def test_only_a_read_only_process_refuses_to_write(strict: Limits) -> None:
     limits.impose(replace(strict, read_only=True))
     with pytest.raises(InvalidInputError, match="read-only: this server only shows what is there, got 'start a run'"):
         limits.require_writable("start a run")
+
+
+def test_a_read_only_process_opens_bundled_models_and_those_of_its_own_runs_alone(strict: Limits, tmp_path: Path) -> None:
+    limits.require_model_folder(tmp_path / "elsewhere")
+    limits.impose(replace(strict, read_only=True, models=tmp_path / "runs"))
+    limits.require_model_folder(tmp_path / "runs" / "mine" / "published")
+    assert subject("rule110-explorer")
+    for folder in (tmp_path, tmp_path / "runs" / ".." / "elsewhere"):
+        with pytest.raises(InvalidInputError, match="model: must be bundled or published in this server's folder of runs"):
+            subject(str(folder))
 
 
 def test_imposing_returns_what_held_before(strict: Limits) -> None:

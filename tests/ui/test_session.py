@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sleepkit import results
+from sleepkit import results, tasks, zoo
+from sleepkit.model import ModelConfig
+from sleepkit.sleep import SleepConfig
+from sleepkit.training import TaskSettings, train
 from sleepkit.ui import build_app, compute
 from sleepkit.ui.compute import Workshop
 from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import ExplorerState
 from sleepkit.ui.subject import names, subject
 from sleepkit.ui.tour import STEPS, Tour
+from tests.support.pages import built
+from tests.support.runs import tiny_settings
 
 NAME = "rule110-explorer"
 
@@ -159,6 +164,41 @@ def test_every_model_is_shown_with_all_its_panes(session: ExplorerSession, name:
     assert "sk-answers" in session.screen.text._body.object
 
 
+@pytest.mark.parametrize("task", ["rule110", "depo", "gsm", "affine", "circuit", "permutations", "pointer-chasing"])
+def test_a_model_of_ones_own_is_shown_by_its_folder_whatever_its_task(workshop: Workshop, task: str, tmp_path: Path) -> None:
+    settings = tiny_settings(
+        task=TaskSettings(name=task),
+        model=ModelConfig(vocab_size=len(tasks.create(task).vocab), width=16, n_heads=2, layers="attn gdn", mlp_ratio=2.0),
+        sleep=SleepConfig(n_passes=2, window_len=tasks.create(task).window_len),
+        batch_size=2,
+        steps=1,
+        checkpoint_every=1,
+    )
+    folder = str(tmp_path / "mine")
+    run = train(settings, folder=tmp_path / "run", progress=False)
+    zoo.publish(run, folder, summary="A tiny model.", n_passes=[1, 2], n_examples=8, progress=False)
+    state = ExplorerState()
+    state.adopt(subject(folder))
+    session = ExplorerSession(state, workshop)
+    session.draw()
+    assert session.status.refusal is None
+    change(session, example=1)
+    assert session.status.refusal is None
+    assert session.picture.request.model == folder
+    assert session.controls._model.value == folder
+
+
+@pytest.mark.parametrize("pane", ["fast_weights", "attention"])
+def test_a_click_on_a_head_shows_it_alone_and_a_second_click_all_of_them(session: ExplorerSession, pane: str) -> None:
+    plot = getattr(session.screen, pane)._plot
+    heads = plot.object.data[0].customdata
+    row, cell = next((row, cell) for row in range(len(heads)) for cell in range(len(heads[0])) if heads[row][cell] == 1)
+    plot.click_data = {"points": [{"x": cell, "y": row}]}
+    assert session.state.head == 1
+    plot.click_data = {"points": [{"x": 0, "y": 0}]}
+    assert session.state.head is None
+
+
 @pytest.mark.parametrize("tab", ["side by side", "difference", "data"])
 def test_every_tab_is_drawn_when_it_is_opened_and_follows_the_picture(session: ExplorerSession, tab: str) -> None:
     change(session, tab=tab)
@@ -254,6 +294,6 @@ def test_the_exported_file_holds_the_trace_on_show(session: ExplorerSession, tmp
 
 
 def test_the_app_is_built_without_a_server(workshop: Workshop) -> None:
-    page = build_app(NAME, workshop=workshop)
+    page = built(lambda: build_app(NAME, workshop=workshop))
     assert len(page.sidebar) == 1
     assert len(page.main) == 1

@@ -1,0 +1,20 @@
+"""Pages built without a server."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+
+def built(build: Callable[[], Any]) -> Any:
+    """Build a page inside an event loop, as a server does, and end whatever it began in the background."""
+
+    async def build_and_end() -> Any:
+        page = build()
+        await asyncio.sleep(0.01)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        return page
+
+    return asyncio.run(build_and_end())
