@@ -20,6 +20,15 @@ _SMALL = {"padding": "1px 8px", "textTransform": "none"}
 _TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
 
 
+BAR_STYLE = {
+    "& .MuiToolbar-root": {"minHeight": "44px"},
+    "& .MuiAppBar-root h3": {"fontSize": "18px"},
+    # The controls open as soon as the width is known; panes that slide while figures are drawn into them would stutter.
+    "& main": {"transition": "none !important"},
+    "@media (max-width: 600px)": {"& .MuiAppBar-root h3": {"fontSize": "14px"}},
+}
+
+
 class Refusals:
     """What the address asked for in vain: kept until there is a line to show it on, shown at once from then on."""
 
@@ -91,9 +100,9 @@ def _page(session: ExplorerSession) -> Page:
     tabs = pmu.RadioButtonGroup.from_param(
         state.param.tab, options=TABS, label="", size="small", margin=(0, 8, 0, 0), sx=SMALL_TOGGLE
     )
-    copy = pmu.Button(label="Copy link", variant="outlined", size="small", margin=(0, 8, 0, 0), sx=_SMALL)
+    copy = pmu.Button(label="Copy link", variant="outlined", size="small", height=30, margin=(0, 8, 0, 0), sx=_SMALL)
     copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
-    guide = pmu.Button(label="Tour", variant="outlined", size="small", margin=(0, 8, 0, 0), sx=_SMALL)
+    guide = pmu.Button(label="Tour", variant="outlined", size="small", height=30, margin=(0, 8, 0, 0), sx=_SMALL)
     guide.on_click(lambda _: tour.start())
     bar = pn.Row(tabs, copy, guide, session.status, sizing_mode="stretch_width", margin=(4, 0, 0, 0), styles=_BAR)
     width = BreakpointSwitcher(breakpoint="sm", small=pn.Spacer(height=0), large=pn.Spacer(height=0), height=0, margin=0)
@@ -107,7 +116,7 @@ def _page(session: ExplorerSession) -> Page:
         busy_indicator=None,  # it has no name for screen readers; the status line says what is being done
         sidebar_resizable=False,
         sidebar_open=False,
-        sx={"& .MuiToolbar-root": {"minHeight": "44px"}, "& .MuiAppBar-root h3": {"fontSize": "18px"}},
+        sx=BAR_STYLE,
     )
 
     def open_where_there_is_room(event: Any) -> None:

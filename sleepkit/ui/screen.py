@@ -26,7 +26,7 @@ from sleepkit.ui.views import (
     View,
 )
 
-ROW_HEIGHT, TIMELINE_HEIGHT, GAP = 306, 94, 8
+ROW_HEIGHT, TIMELINE_HEIGHT, GAP = 306, 114, 8
 _ALL_ROWS = 2 * ROW_HEIGHT + GAP
 
 

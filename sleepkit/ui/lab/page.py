@@ -9,6 +9,7 @@ from typing import Any
 import panel as pn
 from panel_material_ui.template.base import BreakpointSwitcher, Page
 
+from sleepkit.ui.app import BAR_STYLE
 from sleepkit.ui.lab.launch import Launcher
 from sleepkit.ui.lab.session import LabSession
 from sleepkit.ui.lab.state import URL_NAMES, LabState
@@ -69,7 +70,7 @@ def _page(session: LabSession) -> Page:
         busy_indicator=None,  # it has no name for screen readers, and the page looks at the disk all the time
         sidebar_resizable=False,
         sidebar_open=False,
-        sx={"& .MuiToolbar-root": {"minHeight": "44px"}, "& .MuiAppBar-root h3": {"fontSize": "18px"}},
+        sx=BAR_STYLE,
     )
 
     def open_where_there_is_room(event: Any) -> None:
