@@ -8,7 +8,7 @@ from sleepkit.training import train
 
 DEEP_LAYERS = "attn gdn attn gdn"
 DEEP_FAST_LAYERS = ("1", "3")
-_DEEP_STEPS, _RUN_STEPS = 20, 400
+_DEEP_STEPS, _RUN_STEPS = 20, 160
 _RUN_PASSES = (1, 2, 4)
 
 
@@ -39,7 +39,6 @@ def small_runs(root: Path) -> None:
             sleep=base.sleep.replace(n_passes=n_passes),
             steps=_RUN_STEPS,
             checkpoint_every=_RUN_STEPS,
-            validate_every=_RUN_STEPS // 8,
-            batch_size=32,
+            validate_every=_RUN_STEPS // 4,
         )
         train(settings, folder=root / f"{settings.name}-{settings.digest()}", progress=False)
