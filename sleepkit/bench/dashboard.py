@@ -1,254 +1,199 @@
-"""How long the dashboard takes: to the first full picture of a fresh server, and from a slider to the new picture.
+"""The suite ``dashboard``: a browser looks at the pages as a user serves them, on a desk and on a phone.
 
-Needs the test extra (playwright) and a Chromium of the system.
+Needs the test extra (playwright, axe-core) and a Chromium of the system.
 """
 
-import argparse
 import contextlib
-import os
-import shutil
-import socket
-import statistics
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sleepkit.bench import browser, measure, stock
+from sleepkit.bench.browser import CONTEXT_SLIDER, DESKTOP, HEAD_SELECT, LAYER_SELECT, N_SLIDER, PASS_SLIDER, PHONE
+from sleepkit.bench.crowd import CrowdSettings, crowd
+from sleepkit.bench.measure import Figures, latencies
+from sleepkit.bench.stopwatch import Stopwatch
 from sleepkit.errors import require
+from sleepkit.settings import Settings, settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Page
 
-CHROMIUM_VARIABLE = "SLEEPKIT_CHROMIUM"
-CHROMIUM_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-SCREEN = (1440, 900)
-N_SLIDER, PASS_SLIDER = "Sleep passes N", "Pass looked at"
-_ROOT = Path(__file__).resolve().parents[2]
-_APP = Path("dashboards", "sleep.py")
-
-_FULL = """plots => plots.length >= 4 &&
-  plots.every(plot => plot.data && plot.data.length > 0 && plot.querySelector('.main-svg'))"""
-# The picture is new when plotly has drawn and the numbers it drew are others than when the key went down.
-_WATCH = """plot => {
-  const add = row => Array.from(row).reduce((total, value) => total + (value || 0), 0)
-  const sum = () => Array.from(plot.data[0].z).reduce((total, row) => total + add(row), 0)
-  const clock = window.sleepkitClock = {pressed: 0, drawn: 0, sum: 0}
-  const press = () => Object.assign(clock, {pressed: performance.now(), drawn: 0, sum: sum()})
-  document.addEventListener('keydown', press, true)
-  plot.on('plotly_afterplot', () => {
-    if (clock.pressed && !clock.drawn && sum() !== clock.sum) { clock.drawn = performance.now() }
-  })
-}"""
+SCREENS = {"desktop": DESKTOP, "phone": PHONE}
+MODELS = ("rule110-explorer", "depo-explorer")
+KINDS = ("pass", "head", "layer", "n_passes", "context")
+# N and context rise from here, each step a trace nobody has computed, up to four on a page.
+_FIRST_N, _STEPS = 2, 4
+_HEADS = ("0", "1", "2", "all")
+_VIEWS = {
+    "light": (DESKTOP, ""),
+    "dark": (DESKTOP, "?theme=dark"),
+    "side by side": (DESKTOP, "?tab=side+by+side"),
+    "phone": (PHONE, ""),
+}
 
 
-def measure(*, repeats: int = 10) -> dict[str, Any]:
-    """Measure first pictures of fresh servers and slider-to-picture times, medians and 95th percentiles in seconds.
+@settings
+class DashboardSettings(Settings):
+    """Settings of the suite ``dashboard``.
 
-    ``first_picture`` runs from the start of the server's process until a browser, which runs already, shows all panes.
-    ``n_slider`` and ``scrub`` run from the key event until plotly has drawn the new fast weights;
-    ``n_slider_computed`` is an example never traced before, ``n_slider_cached`` one that was.
-
-    Raises:
-        InvalidInputError: if there is no Chromium or fewer than one repeat.
+    Attributes:
+        cold_starts: fresh servers on each screen.
+        pages: pages opened for each model on each screen; each is given four events of every kind.
+        rest_s: seconds between two events.
+        crowd: the sessions at once.
     """
-    require(repeats >= 1, "repeats", "must be 1 or more", repeats)
-    times: dict[str, list[float]] = {"n_slider_computed": [], "n_slider_cached": [], "scrub": []}
-    with chromium() as browser:
-        first = [_first_picture(browser) for _ in range(repeats)]
-        with serve() as address:
-            for example in range(repeats):
-                page = open_dashboard(browser, f"{address}?example={example}&n_passes=3")
-                wait_until_full(page)
-                _watch(page)
-                times["n_slider_computed"].append(_press(page, N_SLIDER, "ArrowRight"))
-                times["n_slider_cached"].append(_press(page, N_SLIDER, "ArrowLeft"))
-                times["scrub"].append(_press(page, PASS_SLIDER, "ArrowLeft"))
-                page.close()
-    return {
-        "repeats": repeats,
-        "browser": browser.version,
-        "screen": list(SCREEN),
-        **{name: _summary(values) for name, values in {"first_picture": first, **times}.items()},
-    }
+
+    cold_starts: int = 4
+    pages: int = 4
+    rest_s: float = 0.2
+    crowd: CrowdSettings = CrowdSettings()
+
+    def check(self) -> None:
+        """Refuse a measurement of nothing."""
+        for name in ("cold_starts", "pages"):
+            require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
+        require(self.rest_s >= 0, "rest_s", "must be 0 or more", self.rest_s)
 
 
-def screenshot(path: Path, *, query: str = "", settle_s: float = 1.0) -> Path:
-    """Write a PNG of the dashboard at 1440 x 900.
+class Journal:
+    """What all pages of the suite complained about, and the seconds of every event by screen and kind."""
 
-    Args:
-        path: where the PNG goes.
-        query: the view, as in the address, e.g. "?n_passes=4&window=1".
-        settle_s: seconds between the first full picture and the shot, for animations to end.
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.elsewhere: list[str] = []
+        self.seconds: dict[str, dict[str, list[float]]] = {screen: {kind: [] for kind in KINDS} for screen in SCREENS}
+
+    def hear(self, complaints: browser.Complaints) -> None:
+        """Take over the complaints of a page that is left."""
+        self.errors += complaints.errors
+        self.elsewhere += complaints.elsewhere
+
+    def times(self) -> dict[str, Figures]:
+        """Return the seconds of each kind of event by screen."""
+        return {screen: {kind: latencies(values) for kind, values in found.items()} for screen, found in self.seconds.items()}
+
+
+def run(given: DashboardSettings, *, progress: bool = False) -> Figures:
+    """Measure all of it.
+
+    ``cold`` runs from the start of the server's process until a browser, which runs already, shows all panes. ``events`` run
+    from the key or click until the last figure that belongs to it is painted, see ``stopwatch``; the layer is changed on a
+    model with two, which the zoo has not.
 
     Raises:
         InvalidInputError: if there is no Chromium.
     """
-    with chromium() as browser, serve() as address:
-        page = open_dashboard(browser, address + query)
-        wait_until_full(page)
-        page.wait_for_timeout(1000 * settle_s)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=path)
-    return path
+    journal = Journal()
+    with tempfile.TemporaryDirectory() as scratch, browser.chromium() as chrome:
+        deep = stock.deep_model(Path(scratch))
+        cold: dict[str, list[float]] = {screen: [] for screen in SCREENS}
+        for screen in measure.bar(list(SCREENS) * given.cold_starts, description="cold starts", progress=progress):
+            cold[screen].append(_cold(chrome, SCREENS[screen], journal))
+        with browser.served() as server:
+            looked_at = {view: _look(chrome, server.address, size, query, journal) for view, (size, query) in _VIEWS.items()}
+            rounds = [(screen, model, number) for screen in SCREENS for model in MODELS for number in range(given.pages)]
+            for screen, model, number in measure.bar(rounds, description="events", progress=progress):
+                # Another example on every page: none was traced before.
+                example = number + given.pages * list(SCREENS).index(screen)
+                query = f"?model={model}&n_passes={_FIRST_N}&example={example + 1}"
+                _scrub_and_ask(chrome, server.address + query, screen, given.rest_s, journal)
+            for screen, number in [(screen, number) for screen in SCREENS for number in range(given.pages)]:
+                _scrub_layers(chrome, f"{server.address}?model={deep}&example={number}", screen, given.rest_s, journal)
+        at_once = crowd(chrome, given.crowd, progress=progress)
+        version = chrome.version
+    return {
+        "browser": version,
+        "screens": {name: list(size) for name, size in SCREENS.items()},
+        "models": list(MODELS),
+        "cold": {screen: latencies(values) for screen, values in cold.items()},
+        "events": journal.times(),
+        "crowd": at_once,
+        "requests_elsewhere": sorted(set(journal.elsewhere)),
+        "console_errors": journal.errors,
+        "axe": {view: found["axe"] for view, found in looked_at.items()},
+        "second_row_ends_at": looked_at["light"]["second_row_ends_at"],
+    }
 
 
-def chromium_path() -> str | None:
-    """Return the Chromium to use: the environment's SLEEPKIT_CHROMIUM, else the system's; None if there is none."""
-    return os.environ.get(CHROMIUM_VARIABLE) or shutil.which("chromium")
-
-
-@contextlib.contextmanager
-def chromium() -> Iterator["Browser"]:
-    """Run a headless Chromium that asks for nothing on the network by itself.
-
-    Raises:
-        InvalidInputError: if there is none.
-    """
-    from playwright.sync_api import sync_playwright
-
-    path = chromium_path()
-    require(path is not None, "chromium", f"must be installed, or named by {CHROMIUM_VARIABLE}", path)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM_FLAGS))
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
-@contextlib.contextmanager
-def serve(log: Path | None = None) -> Iterator[str]:
-    """Run ``panel serve dashboards/sleep.py`` on a free port and yield the address of the app; it may not answer yet.
-
-    Raises:
-        InvalidInputError: if this is no checkout with the dashboard.
-    """
-    require((_ROOT / _APP).exists(), "dashboard", "must be run from a checkout with dashboards/sleep.py", str(_ROOT))
-    port = _free_port()
-    command = [sys.executable, "-m", "panel", "serve", str(_APP), "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
-    with open(log or os.devnull, "w") as output:
-        process = subprocess.Popen(command, cwd=_ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            yield f"http://localhost:{port}/sleep"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def open_dashboard(browser: "Browser", address: str, *, timeout_s: float = 60.0) -> "Page":
-    """Open the dashboard in a new page, waiting for the server to answer.
-
-    Raises:
-        playwright.sync_api.Error: if it does not answer in time.
-    """
-    page = browser.new_page(viewport={"width": SCREEN[0], "height": SCREEN[1]})
-    visit(page, address, timeout_s=timeout_s)
-    return page
-
-
-def visit(page: "Page", address: str, *, timeout_s: float = 60.0) -> None:
-    """Go to an address, waiting for the server to answer.
-
-    Raises:
-        playwright.sync_api.Error: if it does not answer in time.
-    """
-    end = time.perf_counter() + timeout_s
-    while not _listens(address) and time.perf_counter() < end:
-        time.sleep(0.02)
-    page.goto(address, timeout=1000 * timeout_s)
-
-
-def wait_until_full(page: "Page", *, timeout_s: float = 60.0) -> None:
-    """Wait until every pane is drawn.
-
-    Raises:
-        TimeoutError: if one is still empty after ``timeout_s``.
-    """
-    end = time.perf_counter() + timeout_s
-    while time.perf_counter() < end:
-        if page.locator(".js-plotly-plot").evaluate_all(_FULL) and page.locator(".sk-answer").count():
-            return
-        page.wait_for_timeout(20)
-    n_figures = page.locator(".js-plotly-plot").count()
-    raise TimeoutError(f"dashboard: must be drawn within {timeout_s} s, got {n_figures} figures, some of them empty")
-
-
-def slider(page: "Page", label: str) -> "Locator":
-    """Return the input of the slider whose label begins with ``label``."""
-    return page.locator(f"input[type=range][aria-label^='{label}']")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Measure and write the JSON, or write a screenshot."""
-    from sleepkit.bench.report import run_suite
-
-    parser = argparse.ArgumentParser(description="Measure the dashboard, or take its picture.")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/dashboard.json"), metavar="FILE")
-    parser.add_argument("--screenshot", type=Path, metavar="PNG", help="write a picture instead of measuring")
-    parser.add_argument("--query", default="", help="the view of the picture, e.g. '?n_passes=4&window=1'")
-    options = parser.parse_args(arguments)
-    if options.screenshot is not None:
-        print(screenshot(options.screenshot, query=options.query))
-    else:
-        print(run_suite("dashboard", options.json)["results"])
-
-
-def _first_picture(browser: "Browser") -> float:
+def _cold(chrome: "Browser", size: tuple[int, int], journal: Journal) -> float:
     began = time.perf_counter()
-    with serve() as address:
-        page = open_dashboard(browser, address)
-        wait_until_full(page)
+    with browser.served() as server:
+        page, complaints = browser.open_page(chrome, server.address, screen=size)
+        browser.wait_until_full(page)
         took = time.perf_counter() - began
+        journal.hear(complaints)
         page.close()
     return took
 
 
-def _watch(page: "Page") -> None:
-    page.locator(".sk-fast-weights .js-plotly-plot").first.evaluate(_WATCH)
+def _look(chrome: "Browser", address: str, size: tuple[int, int], query: str, journal: Journal) -> Figures:
+    """Open a view, and return what axe-core finds and, in pixels, where the second row of panes ends."""
+    page, complaints = browser.open_page(chrome, address + query, screen=size)
+    browser.wait_until_full(page)
+    page.wait_for_timeout(1000)
+    found = {"axe": browser.violations(page), "second_row_ends_at": second_row_ends_at(page) if not query else None}
+    journal.hear(complaints)
+    page.close()
+    return found
 
 
-def _press(page: "Page", label: str, key: str) -> float:
-    """Press a key on a slider and return the seconds until the new fast weights are drawn."""
-    handle = slider(page, label)
-    handle.focus()
-    handle.press(key)
-    page.wait_for_function("window.sleepkitClock.drawn > 0", timeout=60_000)
-    # The accuracy pane and the text follow; the next key waits for them.
-    page.wait_for_timeout(500)
-    return float(page.evaluate("window.sleepkitClock.drawn - window.sleepkitClock.pressed")) / 1000
+def second_row_ends_at(page: "Page") -> float:
+    """Return where the second row of panes ends, pixels from the top of the page.
+
+    Raises:
+        InvalidInputError: if a pane of it is not to be seen.
+    """
+    ends = []
+    for name in browser.SECOND_ROW:
+        box = page.locator(f".sk-{name}").first.bounding_box()
+        require(box is not None, name, "must be on the page", page.url)
+        assert box is not None
+        ends.append(box["y"] + box["height"])
+    return max(ends)
 
 
-def _summary(values: list[float]) -> dict[str, Any]:
-    ordered = sorted(values)
-    return {
-        "median_s": round(statistics.median(ordered), 3),
-        "p95_s": round(ordered[max(0, -(-95 * len(ordered) // 100) - 1)], 3),
-        "all_s": [round(value, 3) for value in values],
-    }
+@contextlib.contextmanager
+def _watched(chrome: "Browser", address: str, screen: str, journal: Journal) -> Iterator[tuple["Page", Stopwatch]]:
+    """Open the dashboard, with its controls, on a screen and put a stopwatch on it."""
+    page, complaints = browser.open_page(chrome, address, screen=SCREENS[screen])
+    browser.wait_until_full(page)
+    browser.open_controls(page)
+    page.wait_for_timeout(browser.AFTER_OPENING_MS)
+    yield page, Stopwatch(page)
+    journal.hear(complaints)
+    page.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
+def _scrub_and_ask(chrome: "Browser", address: str, screen: str, rest_s: float, journal: Journal) -> None:
+    """Scrub through passes and heads, then ask for N and contexts that nobody has asked for on this example."""
+    times = journal.seconds[screen]
+    with _watched(chrome, address, screen, journal) as (page, watch):
+        for key, head in zip(("ArrowLeft", "ArrowRight") * (_STEPS // 2), _HEADS, strict=True):
+            times["pass"].append(_pressed(page, watch, PASS_SLIDER, key, rest_s))
+            times["head"].append(_chosen(page, watch, HEAD_SELECT, head, rest_s))
+        for kind, label in (("n_passes", N_SLIDER), ("context", CONTEXT_SLIDER)):
+            times[kind] += [_pressed(page, watch, label, "ArrowRight", rest_s) for _ in range(_STEPS)]
 
 
-def _listens(address: str) -> bool:
-    port = int(address.rpartition(":")[2].partition("/")[0])
-    with socket.socket() as probe:
-        return probe.connect_ex(("localhost", port)) == 0
+def _scrub_layers(chrome: "Browser", address: str, screen: str, rest_s: float, journal: Journal) -> None:
+    with _watched(chrome, address, screen, journal) as (page, watch):
+        layers = stock.DEEP_FAST_LAYERS[::-1] * (_STEPS // 2)
+        journal.seconds[screen]["layer"] += [_chosen(page, watch, LAYER_SELECT, layer, rest_s) for layer in layers]
 
 
-if __name__ == "__main__":
-    main()
+def _pressed(page: "Page", watch: Stopwatch, label: str, key: str, rest_s: float) -> float:
+    watch.arm()
+    browser.press(page, label, key)
+    took = watch.read_s()
+    page.wait_for_timeout(1000 * rest_s)
+    return took
+
+
+def _chosen(page: "Page", watch: Stopwatch, label: str, option: str, rest_s: float) -> float:
+    browser.choose(page, label, option, before=watch.arm)
+    took = watch.read_s()
+    page.wait_for_timeout(1000 * rest_s)
+    return took

@@ -91,6 +91,23 @@ def spread(values: Iterable[float], *, factor: float = 1.0) -> Figures:
     }
 
 
+def latencies(seconds: Sequence[float]) -> Figures:
+    """Return median and 95th percentile (the nearest rank: no value is made up) of waiting times, their number and all of them.
+
+    Raises:
+        InvalidInputError: if there are none.
+    """
+    require(len(seconds) > 0, "values", "must not be empty", list(seconds))
+    ordered = sorted(seconds)
+    rank = max(0, -(-95 * len(ordered) // 100) - 1)
+    return {
+        "median_s": round(float(np.median(ordered)), 3),
+        "p95_s": round(ordered[rank], 3),
+        "n": len(ordered),
+        "all_s": [round(value, 3) for value in seconds],
+    }
+
+
 def digits(value: float, n_digits: int = 4) -> float:
     """Round to significant digits."""
     return float(f"{value:.{n_digits}g}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from sleepkit import zoo
 from sleepkit.bench import reproduction
 from sleepkit.bench.rows import ROWS
+from sleepkit.bench.targets import verdicts
 from sleepkit.errors import require
 from sleepkit.files import whole_file
 from sleepkit.notation import markdown_table
@@ -83,6 +84,21 @@ def performance(folder: Path = ROOT / "benchmarks") -> str:
     return "\n".join(rows)
 
 
+def dashboard(folder: Path = ROOT / "benchmarks") -> str:
+    """Return the table of the dashboard's targets, figures and verdicts from the JSON file of a folder."""
+    path = folder / "dashboard.json"
+    if not path.exists():
+        return "not measured"
+    report = json.loads(path.read_text())
+    found = report["results"]
+    sizes = " and ".join(" x ".join(map(str, size)) for size in found["screens"].values())
+    rows = [f"| {each.what} | {each.target} | {each.measured} | {each.verdict} |" for each in verdicts(found)]
+    where = f"{report['processor']}, {report['n_cores']} cores, headless Chromium {found['browser']} at {sizes}"
+    return "\n".join(
+        ["| what | target | measured | |", "|---|---|---|---|", *rows, "", f"Measured on {where}; `sleepkit bench dashboard`."]
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "notation": markdown_table,
     "zoo-table": partial(_zoo_table, _RULE110),
@@ -91,6 +107,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "depo-finding": partial(_finding, _DEPO),
     "fixed-n": fixed_n_table,
     "performance": performance,
+    "dashboard": dashboard,
     "reproduction": reproduction.table,
 }
 

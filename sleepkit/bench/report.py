@@ -29,7 +29,7 @@ SUITES = {
     "memory": Suite("sleepkit.bench.memory", "MemorySettings"),
     "session": Suite("sleepkit.bench.streaming"),
     "tasks": Suite("sleepkit.bench.generation"),
-    "dashboard": Suite("sleepkit.bench.dashboard"),
+    "dashboard": Suite("sleepkit.bench.dashboard", "DashboardSettings"),
 }
 ALL = "all"
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from sleepkit.bench.targets import verdicts
+
 Row = tuple[str, str]
 # What each figure is held against, by the kind of row; a kind without one shows the figure alone.
 TARGETS: dict[str, str] = {
@@ -187,14 +189,9 @@ def _tasks(results: dict[str, Any]) -> list[Row]:
 
 
 def _dashboard(results: dict[str, Any]) -> list[Row]:
-    def median(name: str) -> str:
-        return f"median {results[name]['median_s']:.2f} s, p95 {results[name]['p95_s']:.2f} s (n = {len(results[name]['all_s'])})"
-
     return [
-        ("dashboard: `panel serve` started to first full picture in Chromium, new process", median("first_picture")),
-        ("dashboard: slider N moved to new picture, model run", median("n_slider_computed")),
-        ("dashboard: slider N moved to new picture, trace known", median("n_slider_cached")),
-        ("dashboard: pass scrubbed to new picture", median("scrub")),
+        (f"dashboard: {each.what}", f"target {each.target}, measured {each.measured}, {each.verdict}")
+        for each in verdicts(results)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sleepkit.bench.dashboard import CHROMIUM_VARIABLE, chromium, chromium_path, serve
+from sleepkit.bench.browser import CHROMIUM_VARIABLE, chromium, chromium_path, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

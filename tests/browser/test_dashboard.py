@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sleepkit.bench.dashboard import N_SLIDER, PASS_SLIDER, slider, visit, wait_until_full
+from sleepkit.bench.browser import N_SLIDER, PASS_SLIDER, slider, visit, wait_until_full
 from sleepkit.plots import palette
 
 pytest.importorskip("playwright", reason="needs playwright: pip install -e .[test]")

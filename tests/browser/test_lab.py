@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sleepkit.bench.dashboard import _free_port, visit
+from sleepkit.bench.browser import free_port, visit
 from sleepkit.plots import palette
 from sleepkit.ui.lab.store import RunStore
 from tests.support.lab import finished_run, stopped_run
@@ -41,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(chrome: Browser, root: Path) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "panel", "serve", "dashboards/runs.py", "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "SLEEPKIT_RUNS": str(root), "OMP_NUM_THREADS": "1"}
     with (root.parent / "serve.log").open("w") as log:

@@ -1,0 +1,160 @@
+"""Many sessions on one server: one of them in a browser and looked at, the others as busy, without a picture."""
+
+import asyncio
+import contextlib
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from tornado.httpclient import HTTPClientError
+from tornado.websocket import WebSocketClosedError
+
+from sleepkit.bench import browser
+from sleepkit.bench.browser import PASS_SLIDER
+from sleepkit.bench.measure import TROUBLE, Figures, bar, latencies, reason
+from sleepkit.bench.stopwatch import Stopwatch
+from sleepkit.bench.visitor import Visitor
+from sleepkit.errors import require
+from sleepkit.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_MIB = 2**20
+_SCRUBS = ("ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight", "ArrowRight")
+# What the log of a server holds when something of ours, or of the server's, went wrong.
+_IN_THE_LOG = ("Traceback", "ERROR", "CRITICAL")
+
+# What ends a visitor's session: a finding of the measurement, not its end.
+_LOST = (*TROUBLE, HTTPClientError, WebSocketClosedError, KeyError)
+
+
+@settings
+class CrowdSettings(Settings):
+    """Settings of the sessions at once.
+
+    Attributes:
+        n_sessions: sessions, the one in a browser included.
+        scrub_s: seconds for which all of them scrub.
+        think_s: seconds that each looks at a picture before it moves on.
+        leave_s: seconds after they left, for the server to notice and to clear up.
+    """
+
+    n_sessions: int = 20
+    scrub_s: float = 60.0
+    think_s: float = 2.0
+    leave_s: float = 45.0
+
+    def check(self) -> None:
+        """Refuse a crowd of nobody."""
+        require(self.n_sessions >= 1, "n_sessions", "must be 1 or more", self.n_sessions)
+        for name in ("scrub_s", "think_s", "leave_s"):
+            require(getattr(self, name) >= 0, name, "must be 0 or more", getattr(self, name))
+
+
+class Crowd:
+    """Visitors without a browser, in a thread of their own: they come one after another and scrub until told to stop.
+
+    Args:
+        address: of the dashboard.
+        n_visitors: how many.
+        think_s: seconds each looks before it moves on.
+    """
+
+    def __init__(self, address: str, n_visitors: int, think_s: float) -> None:
+        self._address, self._n, self._think_s = address, n_visitors, think_s
+        self.took_s: list[float] = []
+        self.errors: list[str] = []
+        self._here, self._start, self._stop = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), name="crowd")
+
+    def come(self) -> None:
+        """Open all sessions and return when they are there."""
+        self._thread.start()
+        self._here.wait()
+
+    def scrub(self) -> None:
+        """Begin to scrub."""
+        self._start.set()
+
+    def leave(self) -> None:
+        """Finish the scrub under way and close all sessions."""
+        self._start.set()
+        self._stop.set()
+        self._thread.join()
+
+    async def _all(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            visitors = []
+            for number in range(self._n):
+                try:
+                    visitors.append(await stack.enter_async_context(Visitor(f"{self._address}?example={number + 1}")))
+                except _LOST as error:
+                    self.errors.append(f"session {number + 1}: {reason(error)}")
+            self._here.set()
+            await asyncio.to_thread(self._start.wait)
+            await asyncio.gather(*(self._busy(number, visitor) for number, visitor in enumerate(visitors)))
+
+    async def _busy(self, number: int, visitor: Visitor) -> None:
+        await asyncio.sleep(self._think_s * number / max(1, self._n))  # not all on the same beat
+        while not self._stop.is_set():
+            try:
+                self.took_s.append(await visitor.scrub_s())
+            except _LOST as error:
+                self.errors.append(f"session {number + 1}: {reason(error)}")
+                return
+            await asyncio.sleep(self._think_s)
+
+
+def crowd(chrome: "Browser", given: CrowdSettings, *, progress: bool = False) -> Figures:
+    """Let sessions scrub through the passes of their own examples at once, on a fresh ``panel serve``.
+
+    ``drawn`` is what the one in the browser waits from its key to the painted picture, ``answered`` what the others wait until
+    all of their picture has arrived. Memory is the resident set of the server's process: before the crowd, when one visitor had
+    come, scrubbed and left; at its most while the crowd was there; and after it left, ``leave_s`` later, with no other help.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "serve.log")
+        with browser.served(log=log) as server:
+            process = psutil.Process(server.pid)
+            _scrub_in_browser(chrome, server.address, 10.0, 0.5)
+            time.sleep(given.leave_s)
+            before = process.memory_info().rss
+            others = Crowd(server.address, given.n_sessions - 1, given.think_s)
+            others.come()
+            others.scrub()
+            drawn, errors = _scrub_in_browser(chrome, server.address, given.scrub_s, given.think_s)
+            most = process.memory_info().rss
+            others.leave()
+            for _ in bar(range(round(given.leave_s)), description="sessions end", progress=progress):
+                time.sleep(1.0)
+            after = process.memory_info().rss
+        trouble = [line for line in log.read_text().splitlines() if any(word in line for word in _IN_THE_LOG)]
+    return {
+        "n_sessions": given.n_sessions,
+        "in_browser": 1,
+        "drawn": latencies(drawn),
+        "answered": latencies(others.took_s) if others.took_s else None,
+        "errors": [*errors, *others.errors, *trouble],
+        "memory_MiB": {"before": round(before / _MIB), "with_all": round(most / _MIB), "after": round(after / _MIB)},
+        "memory_growth_MiB": round((after - before) / _MIB, 1),
+    }
+
+
+def _scrub_in_browser(chrome: "Browser", address: str, scrub_s: float, think_s: float) -> tuple[list[float], list[str]]:
+    """Scrub for some seconds in a browser and return the seconds each picture took, and the page's complaints."""
+    page, complaints = browser.open_page(chrome, address)
+    browser.wait_until_full(page)
+    page.wait_for_timeout(browser.AFTER_OPENING_MS)
+    watch, took_s = Stopwatch(page), list[float]()
+    end = time.perf_counter() + scrub_s
+    while time.perf_counter() < end:
+        watch.arm()
+        browser.press(page, PASS_SLIDER, _SCRUBS[len(took_s) % len(_SCRUBS)])
+        took_s.append(watch.read_s())
+        page.wait_for_timeout(1000 * think_s)
+    page.close()
+    return took_s, complaints.errors
