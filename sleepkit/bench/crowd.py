@@ -5,6 +5,7 @@ import contextlib
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,11 @@ from sleepkit.errors import require
 from sleepkit.settings import Settings, settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 _MIB = 2**20
+# How long the one visitor scrubs who comes before the crowd, so that everything is loaded when memory is first read.
+_FIRST_SCRUB_S = 10.0
 _SCRUBS = ("ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight", "ArrowRight")
 # What the log of a server holds when something of ours, or of the server's, went wrong.
 _IN_THE_LOG = ("Traceback", "ERROR", "CRITICAL")
@@ -120,15 +123,20 @@ def crowd(chrome: "Browser", given: CrowdSettings, *, progress: bool = False) ->
         log = Path(folder, "serve.log")
         with browser.served(log=log) as server:
             process = psutil.Process(server.pid)
-            _scrub_in_browser(chrome, server.address, 10.0, 0.5)
+            with _in_browser(chrome, server.address) as (page, _):
+                _scrub(page, _FIRST_SCRUB_S, given.think_s)
             time.sleep(given.leave_s)
             before = process.memory_info().rss
             others = Crowd(server.address, given.n_sessions - 1, given.think_s)
-            others.come()
-            others.scrub()
-            drawn, errors = _scrub_in_browser(chrome, server.address, given.scrub_s, given.think_s)
-            most = process.memory_info().rss
-            others.leave()
+            try:
+                others.come()
+                # The page is opened before the others scrub: what is measured is scrubbing, not opening under load.
+                with _in_browser(chrome, server.address) as (page, complaints):
+                    others.scrub()
+                    drawn, lost = _scrub(page, given.scrub_s, given.think_s)
+                    most = process.memory_info().rss
+            finally:
+                others.leave()
             for _ in bar(range(round(given.leave_s)), description="sessions end", progress=progress):
                 time.sleep(1.0)
             after = process.memory_info().rss
@@ -136,25 +144,35 @@ def crowd(chrome: "Browser", given: CrowdSettings, *, progress: bool = False) ->
     return {
         "n_sessions": given.n_sessions,
         "in_browser": 1,
-        "drawn": latencies(drawn),
+        "drawn": latencies(drawn) if drawn else None,
         "answered": latencies(others.took_s) if others.took_s else None,
-        "errors": [*errors, *others.errors, *trouble],
+        "errors": [*lost, *complaints.errors, *others.errors, *trouble],
         "memory_MiB": {"before": round(before / _MIB), "with_all": round(most / _MIB), "after": round(after / _MIB)},
         "memory_growth_MiB": round((after - before) / _MIB, 1),
     }
 
 
-def _scrub_in_browser(chrome: "Browser", address: str, scrub_s: float, think_s: float) -> tuple[list[float], list[str]]:
-    """Scrub for some seconds in a browser and return the seconds each picture took, and the page's complaints."""
+@contextlib.contextmanager
+def _in_browser(chrome: "Browser", address: str) -> Iterator[tuple["Page", browser.Complaints]]:
     page, complaints = browser.open_page(chrome, address)
     browser.wait_until_full(page)
     page.wait_for_timeout(browser.AFTER_OPENING_MS)
+    yield page, complaints
+    page.close()
+
+
+def _scrub(page: "Page", scrub_s: float, think_s: float) -> tuple[list[float], list[str]]:
+    """Scrub for some seconds and return the seconds each picture took, and why the last one did not come, if so."""
+    from playwright.sync_api import Error
+
     watch, took_s = Stopwatch(page), list[float]()
     end = time.perf_counter() + scrub_s
     while time.perf_counter() < end:
         watch.arm()
         browser.press(page, PASS_SLIDER, _SCRUBS[len(took_s) % len(_SCRUBS)])
-        took_s.append(watch.read_s())
+        try:
+            took_s.append(watch.read_s())
+        except Error as error:
+            return took_s, [reason(error)]
         page.wait_for_timeout(1000 * think_s)
-    page.close()
-    return took_s, complaints.errors
+    return took_s, []

@@ -46,8 +46,8 @@ class DashboardSettings(Settings):
         crowd: the sessions at once.
     """
 
-    cold_starts: int = 4
-    pages: int = 4
+    cold_starts: int = 3
+    pages: int = 2
     rest_s: float = 0.2
     crowd: CrowdSettings = CrowdSettings()
 

@@ -88,7 +88,7 @@ def dashboard(folder: Path = ROOT / "benchmarks") -> str:
     """Return the table of the dashboard's targets, figures and verdicts from the JSON file of a folder."""
     path = folder / "dashboard.json"
     if not path.exists():
-        return "not measured"
+        return "Dashboard: not measured."
     report = json.loads(path.read_text())
     found = report["results"]
     sizes = " and ".join(" x ".join(map(str, size)) for size in found["screens"].values())

@@ -39,8 +39,7 @@ def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
     counted = {view: sum(each["impact"] in SERIOUS for each in found) for view, found in results["axe"].items()}
     others = sum(len(found) for found in results["axe"].values()) - sum(counted.values())
     elsewhere, errors = len(results["requests_elsewhere"]), len(results["console_errors"])
-    answered = crowd["answered"]
-    waits = [crowd["drawn"]["p95_s"], *([] if answered is None else [answered["p95_s"]])]
+    waits = [each["p95_s"] for each in (crowd["drawn"], crowd["answered"]) if each is not None]
     ends = results["second_row_ends_at"]
     return [
         Verdict(
@@ -60,8 +59,8 @@ def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
         Verdict(
             f"{crowd['n_sessions']} sessions scrubbing: p95, drawn in a browser and answered to the others",
             f"< {CROWD_S:g} s",
-            " and ".join(f"{wait:.2f} s" for wait in waits),
-            max(waits) < CROWD_S,
+            " and ".join(f"{wait:.2f} s" for wait in waits) or "no picture came",
+            bool(waits) and max(waits) < CROWD_S,
         ),
         Verdict(
             "memory of the server after they left, growth",
