@@ -48,7 +48,7 @@ class ExplorerSession:
         self.picture = self._first_picture()
         self.screen = Screen(state, lambda: self.picture)
         self._refuse_lost_view()
-        self._draw_words()
+        self.draw()
         state.param.watch(self._on_asked, list(ASKED))
         state.param.watch(self._on_looked_at, list(LOOKED_AT))
         state.param.watch(lambda _: self.screen.draw(self.picture), "tab")
@@ -112,12 +112,7 @@ class ExplorerSession:
         self._describe()
 
     def start(self) -> None:
-        """Draw for the first time, measure what the card does not have, and get the model ready for the first change.
-
-        To be called when the browser has loaded the page: the Material theme overwrites the layout of figures that are
-        there before, margins and colours included.
-        """
-        self.draw()
+        """Measure what the card does not have, and get the model ready for the first change, once the page is loaded."""
         self.start_measuring()
         pn.state.execute(self._warm)
 

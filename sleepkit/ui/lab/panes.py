@@ -12,14 +12,13 @@ from sleepkit import plots
 from sleepkit.plots import RunLine, Theme, palette
 from sleepkit.plots.theme import FONT
 from sleepkit.ui import html
+from sleepkit.ui.figure import FigurePane
 from sleepkit.ui.lab.labels import differing, flat, short, spoken
 from sleepkit.ui.lab.state import LabState
 from sleepkit.ui.lab.store import RunRecord
-from sleepkit.ui.views import FigurePane
 
 HEIGHT, _TITLE, _NARROWEST = 262, 30, 310
 _PLOT = HEIGHT - _TITLE - 18
-_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 FRAME = {
     "border": "1px solid rgba(128,128,128,0.28)",
     "border-radius": "8px",
@@ -75,14 +74,7 @@ class FigureView(pn.viewable.Viewer):
     def __init__(self, name: str, *, tools: Sequence[Any] = (), **params: Any) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]
         self._title = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, height=_TITLE)
-        self.plot = FigurePane(
-            html.empty_figure("Looking", "light"),
-            config={**_CONFIG, "toImageButtonOptions": {"filename": f"sleepkit-{name}", "scale": 2}},
-            height=_PLOT,
-            sizing_mode="stretch_width",
-            margin=0,
-            link_figure=False,
-        )
+        self.plot = FigurePane(height=_PLOT, name=f"sleepkit-{name}")
         self.summary = ""
         self._view = framed(self.plot, title=self._title, tools=tools, name=name)
 

@@ -2,7 +2,7 @@
 
 from sleepkit.ui.views.accuracy import AccuracyView
 from sleepkit.ui.views.attention import AttentionView
-from sleepkit.ui.views.base import FigurePane, View, fit, plot_pane
+from sleepkit.ui.views.base import View, fit, plot_pane
 from sleepkit.ui.views.data import DataView
 from sleepkit.ui.views.fast_weights import FastWeightsView
 from sleepkit.ui.views.memory import MemoryView
@@ -17,7 +17,6 @@ __all__ = [
     "DataView",
     "DifferenceView",
     "FastWeightsView",
-    "FigurePane",
     "MemoryView",
     "PathView",
     "SideBySideView",

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from sleepkit import plots
 from sleepkit.ui import html
+from sleepkit.ui.figure import FigurePane
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
 
@@ -20,11 +21,6 @@ _FRAME = {
     "border-radius": "8px",
     "padding": f"{PADDING}px 12px",
     "box-sizing": "border-box",
-}
-_QUIET = {
-    "displaylogo": False,
-    "responsive": True,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
 }
 
 
@@ -40,48 +36,9 @@ SMALL_TOGGLE = {
 }
 
 
-class FigurePane(pn.pane.Plotly):
-    """Panel's pane for plotly figures, whose figures nobody but their builder dresses.
-
-    The Material page writes colours and margins of its own into every figure's layout in the browser, whenever its theme
-    changes and after whatever the server has drawn meanwhile; such a layout is answered with ours. The original also asks
-    whether the figure is a FigureWidget, and with that spends seconds on importing nbformat, jsonschema and grammars.
-    """
-
-    _drawing = False
-
-    def _to_figure(self, obj: go.Figure) -> go.Figure:
-        return obj
-
-    def _get_model(self, doc: Any, root: Any = None, parent: Any = None, comm: Any = None) -> Any:
-        model = super()._get_model(doc, root, parent, comm)
-        ref = (root or model).ref["id"]
-
-        def answer(attr: str, old: Any, new: Any) -> None:  # noqa: ARG001  (bokeh demands these names)
-            if not self._drawing:
-                self._update(ref, model)
-
-        model.on_change("layout", answer)
-        return model
-
-    def _update(self, ref: str, model: Any) -> None:
-        self._drawing = True
-        try:
-            super()._update(ref, model)
-        finally:
-            self._drawing = False
-
-
 def plot_pane(height: int, name: str = "sleepkit") -> FigurePane:
     """Return a pane for figures of one height; the camera in its tool bar saves a PNG of that name."""
-    return FigurePane(
-        html.empty_figure("Drawing", "light"),
-        config={**_QUIET, "toImageButtonOptions": {"filename": name, "scale": 2}},
-        height=height,
-        sizing_mode="stretch_width",
-        margin=0,
-        link_figure=False,
-    )
+    return FigurePane(height=height, name=name)
 
 
 def fit(figure: go.Figure, height: int, **margin: int) -> go.Figure:

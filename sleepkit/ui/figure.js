@@ -1,0 +1,73 @@
+// One plotly figure in an element: drawn once its figure is there, redrawn with the newest one, as wide as its pane.
+
+const ARRAYS = {
+  i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, u4: Uint32Array, f4: Float32Array, f8: Float64Array,
+}
+
+// Arrays come as {dtype, bdata (base64), shape}: make rows of numbers of them, which is what figures are asked for.
+function decoded(value) {
+  if (value === null || typeof value !== "object") { return value }
+  if (Array.isArray(value)) { return value.map(decoded) }
+  if (typeof value.bdata !== "string") {
+    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, decoded(each)]))
+  }
+  const bytes = Uint8Array.from(atob(value.bdata), letter => letter.charCodeAt(0))
+  const flat = new ARRAYS[value.dtype](bytes.buffer)
+  const shape = String(value.shape ?? flat.length).split(",").map(Number)
+  if (shape.length === 1) { return Array.from(flat) }
+  const width = shape[1]
+  return Array.from({length: shape[0]}, (_, row) => Array.from(flat.subarray(row * width, (row + 1) * width)))
+}
+
+// Plotly writes its rules into the head of the document, where they do not reach into the shadow of a component.
+function adoptRules(root) {
+  const own = document.getElementById("plotly.js-style-global")
+  if (own === null || root.querySelector("style[data-plotly]")) { return }
+  const style = document.createElement("style")
+  style.dataset.plotly = "rules"
+  style.textContent = Array.from(own.sheet.cssRules, rule => rule.cssText).join("\n")
+  root.append(style)
+}
+
+function point(event) {
+  const {x, y, curveNumber, pointNumber, customdata} = event.points[0]
+  return {x, y, curveNumber, pointNumber, customdata: customdata ?? null}
+}
+
+export function render({model, el}) {
+  const plot = document.createElement("div")
+  Object.assign(plot.style, {width: "100%", height: `${model.height_px}px`})
+  let shown = null
+  let busy = false
+
+  async function draw() {
+    if (busy || plot.clientWidth === 0 || model.figure === "" || model.figure === shown) { return }
+    busy = true
+    const first = shown === null
+    shown = model.figure
+    const {data, layout} = decoded(JSON.parse(shown))
+    Object.assign(layout, {width: plot.clientWidth, height: model.height_px, autosize: false})
+    await (first ? Plotly.newPlot(plot, data, layout, model.config) : Plotly.react(plot, data, layout, model.config))
+    if (first) {
+      adoptRules(plot.getRootNode())
+      plot.on("plotly_click", event => model.send_msg({points: [point(event)]}))
+    }
+    busy = false
+    draw()
+  }
+
+  const resized = new ResizeObserver(() => {
+    if (shown === null) {
+      draw()
+    } else if (plot.clientWidth > 0 && plot.clientWidth !== plot._fullLayout?.width) {
+      Plotly.relayout(plot, {width: plot.clientWidth})
+    }
+  })
+  resized.observe(plot)
+  model.on("figure", draw)
+  model.on("remove", () => {
+    resized.disconnect()
+    Plotly.purge(plot)
+  })
+  return plot
+}
