@@ -34,9 +34,10 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
 )
 DESKTOP, PHONE = (1440, 900), (390, 844)
+NARROW = 600  # pixels; the controls of a narrower page are opened when asked for
 SLEEP, RUNS = Path("dashboards", "sleep.py"), Path("dashboards", "runs.py")
 N_SLIDER, CONTEXT_SLIDER, PASS_SLIDER = "Sleep passes N", "Context length", "Pass looked at"
-HEAD_SELECT, LAYER_SELECT = "Head", "Layer, fast weights"
+MODEL_SELECT, HEAD_SELECT, LAYER_SELECT = "Model", "Head", "Layer, fast weights"
 # The panes of each tab by css class, and how many figures each has.
 PANES: Mapping[str, Mapping[str, int]] = {
     "single": {"timeline": 1, "fast-weights": 2, "accuracy": 1, "attention": 1, "probe": 1, "path": 1},
@@ -194,7 +195,7 @@ def visit(page: "Page", address: str, *, timeout_s: float = 60.0) -> None:
 
 
 def wait_until_full(page: "Page", *, timeout_s: float = 60.0) -> None:
-    """Wait until every pane of the tab that the address opens is drawn.
+    """Wait until every pane of the tab that the address opens is drawn, and the controls stand beside them where there is room.
 
     Raises:
         TimeoutError: if one is still empty after ``timeout_s``; it is named.
@@ -204,7 +205,7 @@ def wait_until_full(page: "Page", *, timeout_s: float = 60.0) -> None:
     empty = dict(PANES[tab])
     while time.perf_counter() < end:
         empty = {name: n for name, n in empty.items() if _n_drawn(page, name) < n}
-        if not empty and (tab != "single" or page.locator(".sk-text .sk-answer").count()):
+        if not empty and (tab != "single" or page.locator(".sk-text .sk-answer").count()) and _has_controls(page):
             return
         page.wait_for_timeout(20)
     raise TimeoutError(f"dashboard: must be drawn within {timeout_s} s, got empty panes {sorted(empty) or ['text']}")
@@ -286,6 +287,13 @@ def free_port() -> int:
 def _selector(target: list[Any]) -> str:
     """Return the way of axe-core to an element as one line: a list stands for shadow roots on the way."""
     return " ".join(" >>> ".join(part) if isinstance(part, list) else str(part) for part in target)
+
+
+def _has_controls(page: "Page") -> bool:
+    """Whether the controls are to be seen, or the page is too narrow for them."""
+    size = page.viewport_size
+    narrow = size is not None and size["width"] < NARROW
+    return narrow or select(page, MODEL_SELECT).is_visible()
 
 
 def _n_drawn(page: "Page", pane: str) -> int:

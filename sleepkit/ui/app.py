@@ -4,10 +4,11 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmu
-from panel_material_ui.template.base import BreakpointSwitcher, Page
+from panel_material_ui.template.base import Page
 
 from sleepkit.errors import SleepkitError
 from sleepkit.ui.compute import Workshop, shared_workshop
+from sleepkit.ui.page import framed
 from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState
 from sleepkit.ui.status import StatusLine
@@ -16,17 +17,8 @@ from sleepkit.ui.tour import Tour
 from sleepkit.ui.views.base import SMALL_TOGGLE
 
 _BAR = {"flex-wrap": "wrap", "row-gap": "4px", "align-items": "center"}
-_SMALL = {"padding": "1px 8px", "textTransform": "none"}
+_SMALL = {"padding": "1px 8px", "textTransform": "none", "whiteSpace": "nowrap"}
 _TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
-
-
-BAR_STYLE = {
-    "& .MuiToolbar-root": {"minHeight": "44px"},
-    "& .MuiAppBar-root h3": {"fontSize": "18px"},
-    # The controls open as soon as the width is known; panes that slide while figures are drawn into them would stutter.
-    "& main": {"transition": "none !important"},
-    "@media (max-width: 600px)": {"& .MuiAppBar-root h3": {"fontSize": "14px"}},
-}
 
 
 class Refusals:
@@ -105,23 +97,5 @@ def _page(session: ExplorerSession) -> Page:
     guide = pmu.Button(label="Tour", variant="outlined", size="small", height=30, margin=(0, 8, 0, 0), sx=_SMALL)
     guide.on_click(lambda _: tour.start())
     bar = pn.Row(tabs, copy, guide, session.status, sizing_mode="stretch_width", margin=(4, 0, 0, 0), styles=_BAR)
-    width = BreakpointSwitcher(breakpoint="sm", small=pn.Spacer(height=0), large=pn.Spacer(height=0), height=0, margin=0)
-    body = pn.Column(session.finding, bar, tour, session.screen, width, sizing_mode="stretch_width", margin=(6, 14))
-    page = Page(
-        title=_TITLE,
-        sidebar=[session.controls],
-        main=[body],
-        sidebar_width=272,
-        dark_theme=state.theme == "dark",
-        busy_indicator=None,  # it has no name for screen readers; the status line says what is being done
-        sidebar_resizable=False,
-        sidebar_open=False,
-        sx=BAR_STYLE,
-    )
-
-    def open_where_there_is_room(event: Any) -> None:
-        # On a phone the controls lie over the panes: there they open when asked for.
-        page.sidebar_open = event.new is width.large
-
-    width.param.watch(open_where_there_is_room, "current")
-    return page
+    body = [session.finding, bar, tour, session.screen]
+    return framed(_TITLE, body, sidebar=session.controls, dark=state.theme == "dark")

@@ -116,7 +116,8 @@ class Controls(pn.viewable.Viewer):
 
     def fit(self, picture: Picture) -> None:
         """Take the ranges of a new picture."""
-        self._picture, about, state = picture, picture.subject, self._state
+        before, about, state = self._picture, picture.subject, self._state
+        self._picture = picture
         self._model.value = about.name
         if self._depth.options != about.depths:
             self._depth.options = about.depths
@@ -124,8 +125,8 @@ class Controls(pn.viewable.Viewer):
         self._context.param.update(label=_context_label(about), start=about.dial.least, end=about.dial.most)
         self._context.disabled = about.dial.least == about.dial.most
         self._window_len.value = str(state.window_len)
-        if self.text.value_input != state.text and not state.text:
-            self.text.value = ""
+        if before is not None and before.subject.name != about.name:
+            self.text.value = ""  # what was written for another model, be it refused
         self._help.object = html.note(_HELP, state.colours)
         self.follow()
 

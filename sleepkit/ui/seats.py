@@ -9,6 +9,7 @@ import panel as pn
 from panel_material_ui.template.base import Page
 
 from sleepkit.ui import limits
+from sleepkit.ui.page import framed
 
 _FULL = (
     '<div class="sk-full" role="alert" style="max-width:40em;margin:3em auto;font-size:16px;line-height:1.5">'
@@ -75,4 +76,4 @@ def seated(build: Callable[[], Page]) -> Callable[[], Page]:
 
 def _full() -> Page:
     message = pn.pane.HTML(_FULL.format(most=limits.current().max_sessions), sizing_mode="stretch_width")
-    return Page(title="sleepkit", main=[message], busy_indicator=None)
+    return framed("sleepkit", [message])

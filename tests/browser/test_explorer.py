@@ -9,6 +9,7 @@ pytest.importorskip("playwright", reason="needs playwright: pip install -e .[tes
 
 from playwright.sync_api import Browser, Page
 
+from sleepkit.bench.browser import choose
 from tests.browser.test_dashboard import Visit, answers, status, until, weights
 
 pytestmark = pytest.mark.browser
@@ -28,10 +29,9 @@ def search(page: Page) -> str:
 
 def test_another_model_of_another_task_is_chosen_from_the_list(visitor: Visit) -> None:
     page = visitor.go()
-    page.get_by_role("combobox").first.click()
-    page.get_by_role("option", name="depo-explorer").click()
+    choose(page, "Model", "depo-explorer")
     until(lambda: "model=depo-explorer" in search(page), page)
-    until(lambda: "nodes" in page.locator(".sk-text").inner_text() or "hop" in page.locator(".sk-text").inner_text(), page)
+    until(lambda: "hops of reasoning" in page.locator(".sk-text .sk-title").inner_text(), page)
     until(lambda: "windows of 32 tokens" in status(page), page)
     assert answers(page, 4)
     assert visitor.errors == []
@@ -47,7 +47,7 @@ def test_the_tabs_show_both_n_their_difference_and_the_data(visitor: Visit) -> N
     page.get_by_role("button", name="data", exact=True).click()
     until(lambda: page.locator(".sk-data table.sk-table").count() == 3, page)
     page.locator(".sk-data").get_by_role("combobox").click()
-    page.get_by_role("option", name="accuracy.csv").click()
+    page.locator(".MuiMenuItem-root:visible").filter(has_text="accuracy.csv").click()
     page.wait_for_timeout(500)
     with page.expect_download() as waiting:
         page.locator(".sk-data").get_by_text("Download").click()
@@ -70,11 +70,12 @@ def test_own_input_is_refused_in_words_while_it_is_typed_and_then_shown(visitor:
     before = weights(page)
     page.get_by_role("button", name="Edit the example on show").click()
     until(lambda: "own input" in page.locator(".sk-text .sk-title").inner_text(), page)
-    assert weights(page) == before  # the same example, in the user's words
+    # The same example in the user's words; what the model is first seen with is bundled with half the digits.
+    assert weights(page) == pytest.approx(before, abs=0.01)
     text = field.input_value()
     flipped = ("1" if text[0] == "0" else "0") + text[1:]
     field.fill(flipped)
-    until(lambda: weights(page) != before, page)
+    until(lambda: weights(page) != pytest.approx(before, abs=0.01), page)
     assert flipped.split()[0] in search(page).replace("+", " ")
     assert visitor.errors == []
 
@@ -92,14 +93,14 @@ def test_a_click_on_the_timeline_looks_at_that_pass(visitor: Visit) -> None:
 def test_the_tour_walks_through_four_steps(visitor: Visit) -> None:
     page = visitor.go()
     page.get_by_role("button", name="Tour", exact=True).click()
-    card = page.locator(".sk-tour")
-    until(lambda: "1 of 4: Without sleep" in card.inner_text(), page)
+    card = page.locator(".sk-tour [role=status]")
+    until(lambda: card.count() and "1 of 4: Without sleep" in card.inner_text(), page)
     until(lambda: answers(page, 1), page)
     for step in ("2 of 4", "3 of 4", "4 of 4"):
         page.get_by_role("button", name="Next").click()
         until(lambda step=step: step in card.inner_text(), page)
     page.get_by_role("button", name="Done").click()
-    until(lambda: not card.is_visible(), page)
+    until(lambda: not page.get_by_role("button", name="Close the tour").is_visible(), page)
 
 
 def test_dark_mode_outlives_a_reload(visitor: Visit) -> None:

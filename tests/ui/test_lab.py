@@ -126,7 +126,7 @@ def test_a_page_that_only_looks_has_no_controls_and_refuses_what_they_would_do(t
     assert "read_only" in session.refusal
     assert sorted(tmp_path.rglob("*")) == before
     assert built(lambda: build_lab(tmp_path, read_only=True)).sidebar == []
-    assert len(built(lambda: build_lab(tmp_path)).sidebar) == 1
+    assert len(built(lambda: build_lab(tmp_path)).sidebar) == 2
 
 
 def test_the_selected_runs_are_drawn_and_told_apart_by_more_than_colour(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Visitor:
 
 
 def shown(page: Any) -> str:
-    return str(page.main[0].object) if hasattr(page, "main") else page
+    return str(page.main[0][0].object) if hasattr(page, "main") else page
 
 
 @pytest.mark.parametrize("name", ["max_input_len", "max_passes", "max_queue", "max_sessions"])

@@ -295,5 +295,5 @@ def test_the_exported_file_holds_the_trace_on_show(session: ExplorerSession, tmp
 
 def test_the_app_is_built_without_a_server(workshop: Workshop) -> None:
     page = built(lambda: build_app(NAME, workshop=workshop))
-    assert len(page.sidebar) == 1
+    assert len(page.sidebar) == 2
     assert len(page.main) == 1

@@ -4,16 +4,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import panel as pn
-from panel_material_ui.template.base import BreakpointSwitcher, Page
+from panel_material_ui.template.base import Page
 
-from sleepkit.ui.app import BAR_STYLE
 from sleepkit.ui.lab.launch import Launcher
 from sleepkit.ui.lab.session import LabSession
 from sleepkit.ui.lab.state import URL_NAMES, LabState
 from sleepkit.ui.lab.store import shared_store
+from sleepkit.ui.page import framed
 
 ROOT_VARIABLE = "SLEEPKIT_RUNS"
 _TITLE = "sleepkit: runs"
@@ -51,31 +50,4 @@ def root_asked_for() -> Path:
 
 
 def _page(session: LabSession) -> Page:
-    width = BreakpointSwitcher(breakpoint="sm", small=pn.Spacer(height=0), large=pn.Spacer(height=0), height=0, margin=0)
-    body = pn.Column(
-        session.finding,
-        session.status,
-        session.list,
-        session.panes,
-        width,
-        sizing_mode="stretch_width",
-        margin=(6, 14),
-        styles={"contain": "inline-size"},  # long lines and wide tables scroll where they are
-    )
-    page = Page(
-        title=_TITLE,
-        sidebar=[session.desk] if session.desk is not None else [],
-        main=[body],
-        sidebar_width=272,
-        busy_indicator=None,  # it has no name for screen readers, and the page looks at the disk all the time
-        sidebar_resizable=False,
-        sidebar_open=False,
-        sx=BAR_STYLE,
-    )
-
-    def open_where_there_is_room(event: Any) -> None:
-        # On a phone the form lies over the panes: there it opens when asked for.
-        page.sidebar_open = session.desk is not None and event.new is width.large
-
-    width.param.watch(open_where_there_is_room, "current")
-    return page
+    return framed(_TITLE, [session.finding, session.status, session.list, session.panes], sidebar=session.desk)

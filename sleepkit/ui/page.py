@@ -1,0 +1,62 @@
+"""The frame of every page: a slim bar, controls that open where there is room for them, nothing that has no name."""
+
+from typing import Any
+
+import panel as pn
+from panel.custom import JSComponent
+from panel_material_ui.template.base import BreakpointSwitcher, Page
+
+_STYLE = {
+    "& .MuiToolbar-root": {"minHeight": "44px"},
+    "& .MuiAppBar-root h3": {"fontSize": "18px", "whiteSpace": "nowrap", "overflow": "hidden", "textOverflow": "ellipsis"},
+    # The bar's progress has no name for screen readers; each page says what is being done.
+    "& .MuiAppBar-root .MuiLinearProgress-root": {"display": "none"},
+    # The controls open as soon as the width is known; panes that slide while figures are drawn into them would stutter.
+    "& main": {"transition": "none !important"},
+    "@media (max-width: 600px)": {"& .MuiAppBar-root h3": {"fontSize": "14px"}},
+}
+
+
+class DrawerName(JSComponent):
+    """Gives the drawer it stands in a name: on a phone the drawer is a dialog, and the template gives it none."""
+
+    _esm = """
+    export function render({el}) {
+      requestAnimationFrame(() => {
+        let node = el
+        while (node && node.getAttribute?.("role") !== "dialog") { node = node.parentNode ?? node.host }
+        node?.setAttribute("aria-label", "Controls")
+      })
+      return document.createElement("span")
+    }
+    """
+
+
+def framed(title: str, body: list[Any], *, sidebar: Any = None, dark: bool = False) -> Page:
+    """Return a page.
+
+    Args:
+        title: in the bar.
+        body: what stands in the main area, below each other.
+        sidebar: the controls; on a phone they lie over the panes and open when asked for.
+        dark: start with dark colours.
+    """
+    width = BreakpointSwitcher(breakpoint="sm", small=pn.Spacer(height=0), large=pn.Spacer(height=0), height=0, margin=0)
+    # Long lines and wide tables scroll where they are.
+    styles = {"contain": "inline-size"}
+    page = Page(
+        title=title,
+        sidebar=[] if sidebar is None else [DrawerName(height=0, margin=0), sidebar],
+        main=[pn.Column(*body, width, sizing_mode="stretch_width", margin=(6, 14), styles=styles)],
+        sidebar_width=272,
+        dark_theme=dark,
+        sidebar_resizable=False,
+        sidebar_open=False,
+        sx=_STYLE,
+    )
+
+    def open_where_there_is_room(event: Any) -> None:
+        page.sidebar_open = sidebar is not None and event.new is width.large
+
+    width.param.watch(open_where_there_is_room, "current")
+    return page
