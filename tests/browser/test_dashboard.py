@@ -188,7 +188,8 @@ def test_nothing_dresses_a_figure_but_its_builder(visitor: Visit) -> None:
     """The Material page writes colours, fonts and margins of its own into figures that Panel's own pane draws."""
     page = visitor.go("?n_passes=4")
     looks = page.locator(".js-plotly-plot").evaluate_all(
-        "plots => plots.map(plot => [plot.layout.colorway ?? null, plot.layout.paper_bgcolor, plot.layout.font.color])"
+        """plots => plots.map(({layout}) =>
+          [layout.colorway ?? null, layout.paper_bgcolor.replaceAll(' ', ''), layout.font.color])"""
     )
     assert len(looks) >= 6
     assert {tuple(look) for look in looks} == {(None, "rgba(0,0,0,0)", palette("light").text)}
