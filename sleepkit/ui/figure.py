@@ -5,16 +5,29 @@ colours and margins into the layout in the browser, again with ours, and again f
 when it is there, and nothing dresses it but its builder; measured, the page is full in less than half the time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import param
 import plotly.graph_objects as go
 import plotly.io
 from panel.custom import JSComponent
 
+from sleepkit.ui.compute import Recent
+
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+
+
+class Drawn(NamedTuple):
+    """A figure and the same as JSON."""
+
+    figure: go.Figure
+    json: str
+
+
+# Building figures takes most of the time that looking elsewhere takes, and visitors look at the same places: sessions share them.
+_DRAWN: Recent[Drawn] = Recent(256)
 
 
 class FigurePane(JSComponent):
@@ -25,24 +38,46 @@ class FigurePane(JSComponent):
         name: the camera in the tool bar saves a PNG of that name.
     """
 
-    object: Any = param.ClassSelector(class_=go.Figure, default=None, allow_None=True, doc="The figure.")
     figure = param.String(default="", doc="The figure as JSON.")
     config = param.Dict(default={}, doc="Plotly's configuration.")
     height_px = param.Integer(default=300, bounds=(1, None), doc="Height in pixels.")
     click_data = param.Dict(default=None, allow_None=True, doc="The point that was clicked last: x, y, customdata and numbers.")
 
     _esm = Path(__file__).with_name("figure.js")
-    _rename: ClassVar = {"object": None, "click_data": None}
+    _rename: ClassVar = {"click_data": None}
 
     def __init__(self, *, height: int, name: str = "sleepkit", **params: Any) -> None:
+        self._shown: Drawn | None = None
         config = {**_CONFIG, "toImageButtonOptions": {"filename": name, "scale": 2}}
         size = {"height": height, "height_px": height, "sizing_mode": "stretch_width", "margin": 0}
         super().__init__(**{**size, "config": config, **params})  # type: ignore[no-untyped-call]
 
-    @param.depends("object", watch=True)
-    def _write(self) -> None:
-        self.figure = "" if self.object is None else plotly.io.to_json(self.object, validate=False)
+    @property
+    def shown(self) -> go.Figure | None:
+        """The figure on show, which nobody may change."""
+        return None if self._shown is None else self._shown.figure
+
+    def draw(self, figure: go.Figure) -> None:
+        """Show a figure."""
+        self._show(_drawn(figure))
+
+    def draw_known(self, key: Hashable, build: Callable[[], go.Figure]) -> None:
+        """Show the figure that a key stands for; it is built if no session has shown it lately.
+
+        Args:
+            key: all that the figure depends on.
+            build: returns it.
+        """
+        self._show(_DRAWN.get(key) or _DRAWN.put(key, _drawn(build())))
+
+    def _show(self, drawn: Drawn) -> None:
+        self._shown = drawn
+        self.figure = drawn.json
 
     def _handle_msg(self, data: Mapping[str, Any]) -> None:
         self.click_data = None  # the same point may be clicked twice
         self.click_data = dict(data)
+
+
+def _drawn(figure: go.Figure) -> Drawn:
+    return Drawn(figure, plotly.io.to_json(figure, validate=False))

@@ -136,11 +136,11 @@ def test_the_selected_runs_are_drawn_and_told_apart_by_more_than_colour(tmp_path
     look(session)
     select(session, *(run.key for run in session.shelf.runs))
     panes = session.panes
-    curves = panes.curves.plot.object.data
+    curves = panes.curves.plot.shown.data
     assert [line.name for line in curves] == ["tiny, seed 0", "tiny, seed 1"]
     assert len({line.line.dash for line in curves}) == len({line.line.color for line in curves}) == 2
     assert list(curves[0].y) == session.shelf.runs[0].history.loss.values.tolist()
-    assert {"tiny, seed 0", "tiny, seed 1"} <= {line.name for line in panes.accuracy.plot.object.data}
+    assert {"tiny, seed 0", "tiny, seed 1"} <= {line.name for line in panes.accuracy.plot.shown.data}
     assert "tiny, seed 1: N = 1 in" in panes.passes.summary
     assert "at step 12" in panes.curves.summary
     assert '<th scope="row" title="seed">seed</th>' in panes.settings.object
@@ -153,12 +153,12 @@ def test_what_is_new_on_the_disk_is_drawn_at_the_next_look(tmp_path: Path) -> No
     look(session)
     key = session.shelf.runs[0].key
     select(session, key)
-    figure = session.panes.curves.plot.object
+    figure = session.panes.curves.plot.shown
     look(session)
-    assert session.panes.curves.plot.object is figure, "nothing is new, nothing is drawn"
+    assert session.panes.curves.plot.shown is figure, "nothing is new, nothing is drawn"
     finished_run(tmp_path)
     look(session)
-    assert len(session.panes.curves.plot.object.data[0].x) == 12
+    assert len(session.panes.curves.plot.shown.data[0].x) == 12
     assert rows(session)[key]["status"] == "finished"
     assert [action["name"] for action in rows(session)[key]["actions"]] == ["publish"]
 

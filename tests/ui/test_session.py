@@ -54,14 +54,14 @@ def change(session: ExplorerSession, **values: Any) -> None:
 
 
 def mosaic(session: ExplorerSession) -> np.ndarray:
-    return np.asarray(session.screen.fast_weights._plot.object.data[0].z)
+    return np.asarray(session.screen.fast_weights._plot.shown.data[0].z)
 
 
 def test_all_panes_are_drawn_from_one_trace(session: ExplorerSession) -> None:
     assert mosaic(session).size > 0
-    assert len(session.screen.fast_weights._curve.object.data) == session.picture.n_windows
-    assert session.screen.accuracy._plot.object.data
-    assert session.screen.attention._plot.object.data
+    assert len(session.screen.fast_weights._curve.shown.data) == session.picture.n_windows
+    assert session.screen.accuracy._plot.shown.data
+    assert session.screen.attention._plot.shown.data
     assert session.screen.text._body.object.count("sk-answer") >= 2 * 4
     assert "N = 1, no sleep" in session.screen.text._body.object
     assert session.status.refusal is None
@@ -96,7 +96,7 @@ def test_the_player_walks_through_every_pass_of_every_window(session: ExplorerSe
 
 def test_before_reading_there_is_no_attention_and_the_pane_says_so(session: ExplorerSession) -> None:
     change(session, sleep_pass=0)
-    figure = session.screen.attention._plot.object
+    figure = session.screen.attention._plot.shown
     assert not figure.data
     assert "Nothing has been read yet" in figure.layout.annotations[0].text
 
@@ -129,7 +129,7 @@ def test_beyond_training_is_said_and_measured(session: ExplorerSession) -> None:
     assert "sk-warning" in shown
     assert session.picture.measured is not None
     assert int(session.picture.measured.n_examples.max()) == 32
-    names = [line.name for line in session.screen.accuracy._plot.object.data]
+    names = [line.name for line in session.screen.accuracy._plot.shown.data]
     assert "N = 4, measured now" in names
     assert "you are here" in names
 
@@ -188,10 +188,22 @@ def test_a_model_of_ones_own_is_shown_by_its_folder_whatever_its_task(workshop: 
     assert session.controls._model.value == folder
 
 
+def test_two_sessions_that_look_at_the_same_place_share_its_figures(session: ExplorerSession, workshop: Workshop) -> None:
+    other = ExplorerSession(ExplorerState(), workshop)
+    other.state.adopt(subject(NAME))
+    for each in (session, other):
+        change(each, example=2)
+        each.state.look_at(1, 2)
+    for pane in ("timeline", "fast_weights", "attention"):
+        assert getattr(session.screen, pane).figure is getattr(other.screen, pane).figure
+    other.state.look_at(1, 1)
+    assert session.screen.timeline.figure is not other.screen.timeline.figure
+
+
 @pytest.mark.parametrize("pane", ["fast_weights", "attention"])
 def test_a_click_on_a_head_shows_it_alone_and_a_second_click_all_of_them(session: ExplorerSession, pane: str) -> None:
     plot = getattr(session.screen, pane)._plot
-    heads = plot.object.data[0].customdata
+    heads = plot.shown.data[0].customdata
     row, cell = next((row, cell) for row in range(len(heads)) for cell in range(len(heads[0])) if heads[row][cell] == 1)
     plot.click_data = {"points": [{"x": cell, "y": row}]}
     assert session.state.head == 1
@@ -280,10 +292,10 @@ def test_the_tour_turns_the_explorer_step_by_step(session: ExplorerSession) -> N
 
 
 def test_the_theme_reaches_every_figure(session: ExplorerSession) -> None:
-    before = session.screen.accuracy._plot.object.layout.font.color
+    before = session.screen.accuracy._plot.shown.layout.font.color
     session.state.theme = "dark"
-    assert session.screen.accuracy._plot.object.layout.font.color != before
-    assert session.screen.attention._plot.object.layout.font.color == session.screen.accuracy._plot.object.layout.font.color
+    assert session.screen.accuracy._plot.shown.layout.font.color != before
+    assert session.screen.attention._plot.shown.layout.font.color == session.screen.accuracy._plot.shown.layout.font.color
 
 
 def test_the_exported_file_holds_the_trace_on_show(session: ExplorerSession, tmp_path: Path) -> None:

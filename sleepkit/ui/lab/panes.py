@@ -83,7 +83,7 @@ class FigureView(pn.viewable.Viewer):
         self.summary = summary if figure.data else nothing
         figure = figure if figure.data else html.empty_figure(nothing, theme)
         figure.update_layout(height=_PLOT, autosize=True, margin={"l": 54, "r": 10, "t": 10, "b": 42})
-        self.plot.object = figure
+        self.plot.draw(figure)
         unseen = f'<div class="sk-summary" style="{_UNSEEN}">{escape(self.summary)}</div>'
         self._title.object = html.title(title, theme, detail) + unseen
 

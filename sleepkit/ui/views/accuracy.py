@@ -31,7 +31,7 @@ class AccuracyView(View):
         figure = plots.accuracy_by_depth(
             lines, here=here, compare=picture.compare, measured=picture.measured, theme=self.state.colours
         )
-        self._plot.object = fit(figure, self.height, l=56, b=42, t=8)
+        self._plot.draw(fit(figure, self.height, l=56, b=42, t=8))
         summary = plots.accuracy_summary(lines, here=here, compare=picture.compare, measured=picture.measured)
         self.entitle("Accuracy by reasoning depth", "one answer, evicted text", summary)
 

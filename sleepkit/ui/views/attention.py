@@ -3,6 +3,7 @@
 from typing import Any
 
 import panel as pn
+import plotly.graph_objects as go
 
 from sleepkit import plots
 from sleepkit.ui import html
@@ -22,7 +23,7 @@ class AttentionView(View):
     def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
         super().__init__(state, name="attention", about=_ABOUT, height=height, **params)
         self._plot = plot_pane(self.height, "attention")
-        self._plot.param.watch(lambda event: look_at_head(state, self._plot.object, event), "click_data")
+        self._plot.param.watch(lambda event: look_at_head(state, self._plot.shown, event), "click_data")
         self._view = self.framed(self._plot)
 
     def draw(self, picture: Picture) -> None:
@@ -33,19 +34,21 @@ class AttentionView(View):
         """Draw the maps, or say why there are none."""
         state, shown = self.state, picture.pass_shown(self.state)
         layer = picture.attention_layer_shown(state)
-        if layer is None:
-            figure, detail, summary = html.empty_figure("This model has no attention layer.", state.colours), "", ""
-        elif shown == 0:
-            reason = "Nothing has been read yet: attention starts with pass 1."
-            figure, detail, summary = html.empty_figure(reason, state.colours), "", reason
-        else:
-            figure = plots.attention(
-                picture.tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head, theme=state.colours
-            )
-            detail = html.place(picture, layer, state.window, shown)
-            summary = plots.attention_summary(picture.tree, window=state.window, sleep_pass=shown, layer=layer)
-        self._plot.object = fit(figure, self.height, b=24)
-        self.entitle("Attention", detail, summary)
+        if layer is None or shown == 0:
+            reason = "This model has no attention layer."
+            if layer is not None:
+                reason = "Nothing has been read yet: attention starts with pass 1."
+            self._plot.draw(fit(html.empty_figure(reason, state.colours), self.height))
+            self.entitle("Attention", "", reason)
+            return
+        place: dict[str, Any] = {"window": state.window, "sleep_pass": shown, "layer": layer}
+
+        def build() -> go.Figure:
+            return fit(plots.attention(picture.tree, **place, head=state.head, theme=state.colours), self.height, b=24)
+
+        self._plot.draw_known((self.css, self.height, picture.request, *place.values(), state.head, state.colours), build)
+        summary = plots.attention_summary(picture.tree, **place)
+        self.entitle("Attention", html.place(picture, layer, state.window, shown), summary)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view

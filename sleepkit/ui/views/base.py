@@ -116,7 +116,7 @@ class View(pn.viewable.Viewer):
     def figure(self) -> go.Figure | None:
         """The figure on show, the first one where a view has several; None for a view of words."""
         shown: FigurePane | None = getattr(self, "_plot", None)
-        return None if shown is None else shown.object
+        return None if shown is None else shown.shown
 
     def draw(self, picture: Picture) -> None:
         """Draw everything: the picture or the theme is new."""

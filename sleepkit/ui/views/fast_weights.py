@@ -27,7 +27,7 @@ class FastWeightsView(View):
         plot_height = self.height - PLAYER_HEIGHT
         self._plot_height = plot_height
         self._plot, self._curve = plot_pane(plot_height, "fast-weights"), plot_pane(plot_height, "passes")
-        self._plot.param.watch(lambda event: look_at_head(state, self._plot.object, event), "click_data")
+        self._plot.param.watch(lambda event: look_at_head(state, self._plot.shown, event), "click_data")
         toggle, curve = (
             pmu.RadioButtonGroup.from_param(parameter, options=options, label="", size="small", margin=margin, sx=SMALL_TOGGLE)
             for parameter, options, margin in (
@@ -65,18 +65,16 @@ class FastWeightsView(View):
         if layer is None:
             self.entitle("Fast weights")
             for pane in (self._plot, self._curve):
-                pane.object = fit(html.empty_figure("This model has no fast weights.", state.colours), self._plot_height)
+                pane.draw(fit(html.empty_figure("This model has no fast weights.", state.colours), self._plot_height))
             return
-        figure = plots.fast_weights(
-            picture.tree,
-            window=state.window,
-            sleep_pass=shown,
-            layer=layer,
-            head=state.head,
-            view=state.view,
-            theme=state.colours,
-        )
-        self._plot.object = fit(figure, self._plot_height, b=24)
+        place: dict[str, Any] = {"window": state.window, "sleep_pass": shown, "layer": layer, "head": state.head}
+        key = (self.css, self._plot_height, picture.request, *place.values(), state.colours)
+
+        def build() -> go.Figure:
+            figure = plots.fast_weights(picture.tree, **place, view=state.view, theme=state.colours)
+            return fit(figure, self._plot_height, b=24)
+
+        self._plot.draw_known((*key, state.view), build)
         summary = plots.fast_weights_summary(picture.tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head)
         what = "Fast weights" if state.view == "value" else "Change of fast weights"
         curve = self._curve_summary(picture, layer, shown)
@@ -84,7 +82,8 @@ class FastWeightsView(View):
         asked = (state.window, layer, state.head, state.curve, None if state.curve == CURVES[0] else shown)
         if asked != self._drawn_curve:
             self._drawn_curve = asked
-            self._curve.object = fit(self._curve_figure(picture, layer, shown), self._plot_height, l=52, b=40)
+            curves = (*key, state.curve)
+            self._curve.draw_known(curves, lambda: fit(self._curve_figure(picture, layer, shown), self._plot_height, l=52, b=40))
         self._shown = (state.window, shown)
         if self._shown in self._moments:
             self.player.value = self._moments.index(self._shown)

@@ -35,10 +35,11 @@ class MemoryView(View):
             probe = zoo.load_probe(picture.subject.name)
             reading = probe.read(picture.tree, state.window, shown)
         except zoo.NoReadingError as why:
-            self._plot.object = fit(html.empty_figure(str(why), state.colours), self.height)
+            self._plot.draw(fit(html.empty_figure(str(why), state.colours), self.height))
             self.entitle("What the memory knows", "", str(why))
             return
-        self._plot.object = fit(plots.memory_reading(reading, theme=state.colours), self.height, l=80, b=36)
+        key = (self.css, self.height, picture.request, state.window, shown, state.colours)
+        self._plot.draw_known(key, lambda: fit(plots.memory_reading(reading, theme=state.colours), self.height, l=80, b=36))
         self.entitle("What the memory knows", f"window {state.window}, pass {shown}", plots.memory_reading_summary(reading))
 
     def __panel__(self) -> pn.viewable.Viewable:

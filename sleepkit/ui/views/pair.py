@@ -42,30 +42,34 @@ class _Half(View):
         last = plots.last_pass(tree, state.window)
         shown = last if state.sleep_pass is None else min(state.sleep_pass, last)
         layer, looking = picture.layer_shown(state), picture.attention_layer_shown(state)
-        self._weights.object = fit(
-            html.empty_figure("This model has no fast weights.", state.colours)
-            if layer is None
-            else plots.fast_weights(
-                tree,
-                window=state.window,
-                sleep_pass=shown,
-                layer=layer,
-                head=state.head,
-                view=state.view,
-                limit=limit,
-                theme=state.colours,
-            ),
-            self._each,
-            b=24,
+        self._weights.draw(
+            fit(
+                html.empty_figure("This model has no fast weights.", state.colours)
+                if layer is None
+                else plots.fast_weights(
+                    tree,
+                    window=state.window,
+                    sleep_pass=shown,
+                    layer=layer,
+                    head=state.head,
+                    view=state.view,
+                    limit=limit,
+                    theme=state.colours,
+                ),
+                self._each,
+                b=24,
+            )
         )
-        self._attention.object = fit(
-            html.empty_figure("Nothing to attend to here.", state.colours)
-            if looking is None or shown == 0
-            else plots.attention(
-                tree, window=state.window, sleep_pass=shown, layer=looking, head=state.head, theme=state.colours
-            ),
-            self._each,
-            b=24,
+        self._attention.draw(
+            fit(
+                html.empty_figure("Nothing to attend to here.", state.colours)
+                if looking is None or shown == 0
+                else plots.attention(
+                    tree, window=state.window, sleep_pass=shown, layer=looking, head=state.head, theme=state.colours
+                ),
+                self._each,
+                b=24,
+            )
         )
         self._answers.object = html.answers_of(tree, n_passes, state.colours)
         summary = "" if layer is None else plots.fast_weights_summary(tree, window=state.window, sleep_pass=shown, layer=layer)
@@ -114,7 +118,7 @@ class _Difference(View):
 
     def show_figure(self, figure: go.Figure, title: str, detail: str, summary: str) -> None:
         """Show a figure and say it in words."""
-        self._plot.object = fit(figure, self.height, b=30)
+        self._plot.draw(fit(figure, self.height, b=30))
         self.entitle(title, detail, summary)
 
     def __panel__(self) -> pn.viewable.Viewable:

@@ -53,7 +53,7 @@ class PathView(View):
         self._steps.object = html.scrolling(way, self.height, "Steps of the true reasoning path")
         names = [f"N = {picture.request.n_passes}", f"N = {picture.compare}"]
         figure = plots.probability_bars(picture.tree, picture.other, answer=state.answer, names=names, theme=state.colours)
-        self._plot.object = fit(figure, self.height, t=24, b=36)
+        self._plot.draw(fit(figure, self.height, t=24, b=36))
         said = plots.probability_summary(picture.tree, picture.other, answer=state.answer, names=names)
         summary = f"{plots.reasoning_summary(picture.tree, answer=state.answer)} {said}"
         self.entitle("True reasoning path", f"question {state.answer}", summary)

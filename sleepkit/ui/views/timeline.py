@@ -3,6 +3,7 @@
 from typing import Any
 
 import panel as pn
+import plotly.graph_objects as go
 
 from sleepkit import plots
 from sleepkit.plots import pass_name
@@ -34,8 +35,13 @@ class TimelineView(View):
     def draw_moment(self, picture: Picture) -> None:
         """Draw the blocks with the one looked at marked."""
         state, shown = self.state, picture.pass_shown(self.state)
-        figure = plots.timeline(picture.tree, window=state.window, sleep_pass=shown, theme=state.colours, height=self.height)
-        self._plot.object = fit(figure, self.height, l=4, r=4, t=2, b=2)
+
+        def build() -> go.Figure:
+            place: dict[str, Any] = {"window": state.window, "sleep_pass": shown}
+            figure = plots.timeline(picture.tree, **place, theme=state.colours, height=self.height)
+            return fit(figure, self.height, l=4, r=4, t=2, b=2)
+
+        self._plot.draw_known((self.css, self.height, picture.request, state.window, shown, state.colours), build)
         where = f"window {state.window}, {pass_name(picture.tree, state.window, shown)}"
         summary = plots.timeline_summary(picture.tree, window=state.window, sleep_pass=shown)
         self.entitle("Wake and sleep", where, summary)
