@@ -189,8 +189,9 @@ def test_a_model_of_ones_own_is_shown_by_its_folder_whatever_its_task(workshop: 
 
 
 def test_two_sessions_that_look_at_the_same_place_share_its_figures(session: ExplorerSession, workshop: Workshop) -> None:
-    other = ExplorerSession(ExplorerState(), workshop)
-    other.state.adopt(subject(NAME))
+    state = ExplorerState()
+    state.adopt(subject(NAME))
+    other = ExplorerSession(state, workshop)
     for each in (session, other):
         change(each, example=2)
         each.state.look_at(1, 2)
