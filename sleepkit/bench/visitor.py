@@ -39,7 +39,7 @@ class Visitor:
         self._slider, self._figure, self._pass, self._last_pass = "", "", 0, 0
 
     async def __aenter__(self) -> Self:
-        """Load the page, connect as its scripts would, and wait until the fast weights were sent."""
+        """Load the page and connect as its scripts would; the document that is sent then holds the first figures."""
         async with asyncio.timeout(_WAIT_S):
             page = (await AsyncHTTPClient().fetch(self._address, request_timeout=_WAIT_S)).body.decode()
             found = _TOKEN.search(page)
@@ -53,7 +53,6 @@ class Visitor:
             await self._send(Protocol().create("PULL-DOC-REQ"))
             self._know((await self._message("PULL-DOC-REPLY"))["doc"])
             await self._patch(_READY)
-            await self._until_drawn("")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -82,15 +81,15 @@ class Visitor:
             if str(attributes.get("label", "")).startswith(PASS_SLIDER) and "value" in attributes:
                 self._slider, self._pass, self._last_pass = each["id"], attributes["value"], attributes["end"]
             if "sk-fast-weights" in attributes.get("css_classes", []):
-                self._figure = next(part["id"] for part in _objects(attributes) if "PlotlyPlot" in str(part.get("name")))
+                self._figure = next(part["id"] for part in _objects(attributes) if part["attributes"].get("figure"))
 
     async def _until_drawn(self, title: str) -> None:
-        """Read until the figure was told to draw and a title holds these words."""
-        drawn, entitled = False, not title
+        """Read until another figure was sent and a title holds these words."""
+        drawn = entitled = False
         while not (drawn and entitled):
             for event in (await self._message("PATCH-DOC"))["events"]:
                 if event["kind"] == "ModelChanged":
-                    drawn |= event["model"]["id"] == self._figure and event["attr"] == "_render_count"
+                    drawn |= event["model"]["id"] == self._figure and event["attr"] == "figure"
                     entitled |= title in str(event["new"])
 
     async def _message(self, wanted: str = "") -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bokeh.core.json_encoder import serialize_json
+from bokeh.document import Document
 from PIL import Image
 
 from sleepkit.bench import readme, screenshots, visitor
@@ -17,6 +19,8 @@ from sleepkit.bench.dashboard import DashboardSettings
 from sleepkit.bench.measure import latencies
 from sleepkit.bench.targets import verdicts
 from sleepkit.errors import InvalidInputError
+from sleepkit.ui import build_app
+from tests.support.pages import built
 
 TIMES = {"median_s": 0.1, "p95_s": 0.2, "n": 2, "all_s": [0.1, 0.2]}
 KINDS = ("pass", "head", "layer", "n_passes", "context")
@@ -142,12 +146,13 @@ def test_a_picture_is_made_smaller_and_keeps_its_size_and_its_colours(tmp_path: 
     assert path.stat().st_size < before
 
 
-def test_a_visitor_finds_the_slider_and_the_first_figure_of_the_fast_weights_in_a_document() -> None:
-    def figure(number: str) -> dict[str, Any]:
-        return {"id": number, "name": "panel.models.plotly.PlotlyPlot", "attributes": {}}
-
-    slider = {"id": "p7", "attributes": {"label": "Pass looked at", "value": 4, "end": 4}}
-    pane = {"id": "p1", "attributes": {"css_classes": ["sk-fast-weights"], "children": [figure("p2"), figure("p3")]}}
+def test_a_visitor_finds_the_slider_and_the_mosaic_of_the_fast_weights_in_what_the_server_sends() -> None:
+    document = Document()
+    document.add_root(built(build_app).get_root())
+    sent = json.loads(serialize_json(document.to_json(deferred=False)))
     found = visitor.Visitor("http://localhost/sleep")
-    found._know({"roots": [{"id": "p0", "attributes": {"children": [figure("p9"), pane, slider]}}]})
-    assert (found._slider, found._figure, found._pass, found._last_pass) == ("p7", "p2", 4, 4)
+    found._know(sent)
+    assert (found._pass, found._last_pass) == (4, 4)
+    assert found._slider
+    figure = next(each for each in visitor._objects(sent) if each["id"] == found._figure)
+    assert json.loads(figure["attributes"]["figure"])["data"][0]["type"] == "heatmap"
