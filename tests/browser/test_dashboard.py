@@ -36,6 +36,7 @@ class Visit:
     def go(self, query: str = "") -> Page:
         visit(self.page, self.address + query)
         wait_until_full(self.page)
+        self.page.wait_for_timeout(500)  # what is typed while the controls slide in is lost
         return self.page
 
     def _on_console(self, message: ConsoleMessage) -> None:

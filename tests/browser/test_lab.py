@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sleepkit.bench.browser import free_port, visit
+from sleepkit.bench.browser import AFTER_OPENING_MS, NARROW, free_port, visit
 from sleepkit.plots import palette
 from sleepkit.ui.lab.store import RunStore
 from tests.support.lab import finished_run, stopped_run
@@ -66,6 +66,9 @@ class Visit:
         visit(self.page, address)
         until(lambda: self.page.locator(".sk-runs tbody tr").count() >= 3, self.page)
         until(lambda: all(lines(self.page, name) for name in FIGURES), self.page)
+        if width >= NARROW:
+            self.page.get_by_role("textbox", name="Steps", exact=True).wait_for()
+            self.page.wait_for_timeout(AFTER_OPENING_MS)  # what is typed while the controls slide in is lost
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
