@@ -208,6 +208,13 @@ def test_cancelled_publishing_writes_nothing(tmp_path: Path) -> None:
     assert "not published, cancelled" in session._text
 
 
+def test_a_field_that_is_written_and_left_at_once_is_checked() -> None:
+    desk = Desk(LabState(), on_start=lambda _: None)
+    desk.fields["steps"].param.update(value_input="7", value="7")  # how a browser that types fast sends it
+    assert desk.made is not None
+    assert desk.made.steps == 7
+
+
 def test_the_form_is_checked_as_it_is_written_and_marks_the_field(tmp_path: Path) -> None:
     started: list[Any] = []
     desk = Desk(LabState(), on_start=started.append)

@@ -39,7 +39,7 @@ class Desk(pn.viewable.Viewer):
         self.preset.param.watch(lambda _: self._fill(), "value")
         for field in self.fields.values():
             # ``value_input`` follows each key, ``value`` what is pasted by a program.
-            field.param.watch(lambda _: self._check(), ["value_input", "value"])
+            field.param.watch(lambda *_: self._check(), ["value_input", "value"])
         state.param.watch(lambda _: self._check(), "theme")
         self.button.on_click(self._on_click)
         self._view = pn.Column(

@@ -71,7 +71,7 @@ class LabSession:
         self.desk = None if read_only else Desk(state, on_start=self.start_run)
         self.table.param.watch(lambda event: state.param.update(selected=event.new), "selected")
         state.param.watch(self._on_selected, ["selected"])
-        state.param.watch(lambda _: self.draw(), ["value", "along", "held_out", "theme"])
+        state.param.watch(lambda *_: self.draw(), ["value", "along", "held_out", "theme"])
 
     async def start(self) -> None:
         """Draw for the first time, choose what to draw, and look again every two seconds."""
