@@ -36,7 +36,7 @@ CHROMIUM_FLAGS = (
 DESKTOP, PHONE = (1440, 900), (390, 844)
 NARROW = 600  # pixels; the controls of a narrower page are opened when asked for
 SLEEP, RUNS = Path("dashboards", "sleep.py"), Path("dashboards", "runs.py")
-N_SLIDER, CONTEXT_SLIDER, PASS_SLIDER = "Sleep passes N", "Context length", "Pass looked at"
+N_SLIDER, CONTEXT_SLIDER, DEPTH_SLIDER, PASS_SLIDER = "Sleep passes N", "Context length", "Depth asked", "Pass looked at"
 MODEL_SELECT, HEAD_SELECT, LAYER_SELECT = "Model", "Head", "Layer, fast weights"
 # The panes of each tab by css class, and how many figures each has.
 PANES: Mapping[str, Mapping[str, int]] = {

@@ -59,7 +59,8 @@ def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None
     if location is not None:
         location.sync(state, list(URL_NAMES), on_error=lambda values: refused.add(_address_error(values)))
         # The model is read once, above: a name nobody knows must not stay in the state.
-        state.param.watch(lambda event: location.update_query(model=event.new), "model")
+        # It is written into the address after all else that changed with it: the address is read back whenever it changes.
+        state.param.watch(lambda event: location.update_query(model=event.new), "model", precedence=1)
     session = ExplorerSession(state, workshop)
     refused.show_on(session.status)
     page = _page(session)

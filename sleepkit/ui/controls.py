@@ -70,7 +70,9 @@ class Controls(pn.viewable.Viewer):
         )
         shown = state.depth if state.depth in about.depths else about.depths[0]
         self._depth = pmu.DiscreteSlider(label=_depth_label(about), options=about.depths, value=shown, **_WIDE)
-        self._depth.param.watch(lambda event: state.param.update(depth=event.new), "value_throttled")
+        # Not value_throttled, which is the number of an option here and sometimes does not come; the newest request wins anyway.
+        self._depth.param.watch(self._on_depth, "value")
+        self._fitting = False
         self._example = self._asked("example", "Example (held out)", *EXAMPLE_RANGE)
         self.text = pmu.TextAreaInput(
             label="Own example (empty: a held-out one)", value=state.text, rows=2, max_rows=6, size="small", **_WIDE
@@ -119,9 +121,11 @@ class Controls(pn.viewable.Viewer):
         before, about, state = self._picture, picture.subject, self._state
         self._picture = picture
         self._model.value = about.name
+        self._fitting = True
         if self._depth.options != about.depths:
             self._depth.options = about.depths
         self._depth.param.update(label=_depth_label(about), value=picture.request.depth)
+        self._fitting = False
         self._context.param.update(label=_context_label(about), start=about.dial.least, end=about.dial.most)
         self._context.disabled = about.dial.least == about.dial.most
         self._window_len.value = str(state.window_len)
@@ -152,6 +156,10 @@ class Controls(pn.viewable.Viewer):
         slider.param.watch(lambda event: state.param.update(**{name: event.new}), "value_throttled")
         state.param.watch(lambda event: slider.param.update(value=event.new), name)
         return slider
+
+    def _on_depth(self, event: Any) -> None:
+        if not self._fitting:
+            self._state.depth = event.new
 
     def _on_window_len(self, event: Any) -> None:
         text = str(event.new).strip()

@@ -9,8 +9,8 @@ pytest.importorskip("playwright", reason="needs playwright: pip install -e .[tes
 
 from playwright.sync_api import Browser, Page
 
-from sleepkit.bench.browser import choose
-from tests.browser.test_dashboard import Visit, answers, status, until, weights
+from sleepkit.bench.browser import CONTEXT_SLIDER, DEPTH_SLIDER, N_SLIDER, choose
+from tests.browser.test_dashboard import Visit, answers, press, status, until, weights
 
 pytestmark = pytest.mark.browser
 
@@ -137,3 +137,24 @@ def test_on_a_phone_the_panes_lie_below_each_other_and_nothing_sticks_out(chrome
     assert tops == sorted(tops)
     assert len(set(tops)) == 4
     page.close()
+
+
+def test_a_model_chosen_after_other_settings_were_changed_begins_at_its_own(visitor: Visit) -> None:
+    page = visitor.go()
+    press(page, N_SLIDER, "ArrowRight")
+    until(lambda: "after pass 5 of 5" in page.locator(".sk-fast-weights .sk-title").inner_text(), page)
+    press(page, CONTEXT_SLIDER, "ArrowRight")
+    until(lambda: "5 strings (trained on 4)" in status(page), page)
+    choose(page, "Model", "depo-explorer")
+    until(lambda: "As trained: 8 nodes, windows of 32 tokens, N from 1 to 4" in status(page), page)
+    until(lambda: "after pass 4 of 4" in page.locator(".sk-fast-weights .sk-title").inner_text(), page)
+    assert "n_passes=4&" in search(page)
+    assert "context=8&" in search(page)
+
+
+def test_the_depth_slider_asks_the_depth_it_names(visitor: Visit) -> None:
+    page = visitor.go("?depth=2")
+    for key, depth in (("ArrowRight", "3 steps of reasoning"), ("ArrowLeft", "2 steps"), ("ArrowLeft", "1 step of reasoning")):
+        press(page, DEPTH_SLIDER, key)
+        until(lambda words=depth: words in page.locator(".sk-text .sk-title").inner_text(), page)
+    assert visitor.errors == []

@@ -26,10 +26,6 @@ class AttentionView(View):
         self._plot.param.watch(lambda event: look_at_head(state, self._plot.shown, event), "click_data")
         self._view = self.framed(self._plot)
 
-    def draw(self, picture: Picture) -> None:
-        """Draw the maps, or say why there are none."""
-        self.draw_moment(picture)
-
     def draw_moment(self, picture: Picture) -> None:
         """Draw the maps, or say why there are none."""
         state, shown = self.state, picture.pass_shown(self.state)

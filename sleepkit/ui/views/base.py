@@ -120,7 +120,7 @@ class View(pn.viewable.Viewer):
 
     def draw(self, picture: Picture) -> None:
         """Draw everything: the picture or the theme is new."""
-        raise NotImplementedError
+        self.draw_moment(picture)
 
     def draw_moment(self, picture: Picture) -> None:
         """Draw what depends on the place looked at; nothing if nothing does."""

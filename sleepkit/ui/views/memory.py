@@ -24,10 +24,6 @@ class MemoryView(View):
         self._plot = plot_pane(self.height, "memory")
         self._view = self.framed(self._plot)
 
-    def draw(self, picture: Picture) -> None:
-        """Draw the reading, or say why there is none."""
-        self.draw_moment(picture)
-
     def draw_moment(self, picture: Picture) -> None:
         """Draw the reading, or say why there is none."""
         state, shown = self.state, picture.pass_shown(self.state)

@@ -26,10 +26,6 @@ class TextView(View):
         self._body = pn.pane.HTML("", sizing_mode="stretch_width", height=self.height, margin=0)
         self._view = self.framed(self._body)
 
-    def draw(self, picture: Picture) -> None:
-        """Write the tokens and the answers."""
-        self.draw_moment(picture)
-
     def draw_moment(self, picture: Picture) -> None:
         """Write the tokens and the answers."""
         theme, request = self.state.colours, picture.request
