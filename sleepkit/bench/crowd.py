@@ -29,7 +29,7 @@ _MIB = 2**20
 _FIRST_SCRUB_S = 10.0
 _SCRUBS = ("ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight", "ArrowRight")
 # What the log of a server holds when something of ours, or of the server's, went wrong.
-_IN_THE_LOG = ("Traceback", "ERROR", "CRITICAL")
+_IN_THE_LOG = ("ERROR", "CRITICAL")
 
 # What ends a visitor's session: a finding of the measurement, not its end.
 _LOST = (*TROUBLE, HTTPClientError, WebSocketClosedError, KeyError)
@@ -140,7 +140,7 @@ def crowd(chrome: "Browser", given: CrowdSettings, *, progress: bool = False) ->
             for _ in bar(range(round(given.leave_s)), description="sessions end", progress=progress):
                 time.sleep(1.0)
             after = process.memory_info().rss
-        trouble = [line for line in log.read_text().splitlines() if any(word in line for word in _IN_THE_LOG)]
+        trouble = troubles(log.read_text())
     return {
         "n_sessions": given.n_sessions,
         "in_browser": 1,
@@ -150,6 +150,20 @@ def crowd(chrome: "Browser", given: CrowdSettings, *, progress: bool = False) ->
         "memory_MiB": {"before": round(before / _MIB), "with_all": round(most / _MIB), "after": round(after / _MIB)},
         "memory_growth_MiB": round((after - before) / _MIB, 1),
     }
+
+
+def troubles(log: str) -> list[str]:
+    """Return the lines of a server's log that tell of trouble; of a traceback the line it ends with, which says what."""
+    found, inside = [], False
+    for line in log.splitlines():
+        if line.startswith("Traceback"):
+            inside = True
+        elif inside and line and not line[0].isspace():
+            found.append(line)
+            inside = False
+        elif any(word in line for word in _IN_THE_LOG):
+            found.append(line)
+    return found
 
 
 @contextlib.contextmanager

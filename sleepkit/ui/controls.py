@@ -81,6 +81,8 @@ class Controls(pn.viewable.Viewer):
         self.text.param.watch(self._typed, "value_input")
         self._edit = pmu.Button(label="Edit the example on show", variant="text", size="small", margin=(0, 12))
         self._edit.on_click(self._edited)
+        back = pmu.Button(label="Back to as trained", variant="text", size="small", margin=(0, 12))
+        back.on_click(lambda _: self._go_back())
         self.text_help = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 12))
         self._window = pmu.IntSlider(label="Window looked at", start=0, end=1, **_WIDE)
         self._pass = pmu.IntSlider(label="Pass looked at", start=0, end=1, **_WIDE)
@@ -107,6 +109,7 @@ class Controls(pn.viewable.Viewer):
             pn.Row(self._layer, self._attention_layer, sizing_mode="stretch_width", margin=0),
             self._window_len,
             eviction,
+            back,
             self.text,
             self._edit,
             self.text_help,
@@ -168,6 +171,12 @@ class Controls(pn.viewable.Viewer):
             return
         self._status.accept("input")
         self._state.window_len = int(text)
+
+    def _go_back(self) -> None:
+        """Take the settings the model was trained with, whatever was refused or written."""
+        self._state.adopt(subject(self._state.model))
+        self._window_len.value = str(self._state.window_len)
+        self._status.accept("input")
 
     async def _typed(self, event: Any) -> None:
         await self._on_text(event.new)

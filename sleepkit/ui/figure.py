@@ -2,12 +2,12 @@
 
 Panel's own pane draws every figure about four times in a Material page: an empty one first, again when the theme has written its
 colours and margins into the layout in the browser, again with ours, and again for each resizing. This one draws a figure once,
-when it is there, and nothing dresses it but its builder; measured, the page is full in less than half the time.
+when it is there, and nothing dresses it but its builder.
 """
 
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import param
 import plotly.graph_objects as go
@@ -19,15 +19,9 @@ from sleepkit.ui.compute import Recent
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
 
-class Drawn(NamedTuple):
-    """A figure and the same as JSON."""
-
-    figure: go.Figure
-    json: str
-
-
-# Building figures takes most of the time that looking elsewhere takes, and visitors look at the same places: sessions share them.
-_DRAWN: Recent[Drawn] = Recent(256)
+# Building figures takes most of the time that looking elsewhere takes, and visitors look at the same places: sessions share them,
+# as JSON, some 30 KB each.
+_DRAWN: Recent[str] = Recent(1024)
 
 
 class FigurePane(JSComponent):
@@ -47,19 +41,20 @@ class FigurePane(JSComponent):
     _rename: ClassVar = {"click_data": None}
 
     def __init__(self, *, height: int, name: str = "sleepkit", **params: Any) -> None:
-        self._shown: Drawn | None = None
+        self._build: Callable[[], go.Figure] | None = None
         config = {**_CONFIG, "toImageButtonOptions": {"filename": name, "scale": 2}}
         size = {"height": height, "height_px": height, "sizing_mode": "stretch_width", "margin": 0}
         super().__init__(**{**size, "config": config, **params})  # type: ignore[no-untyped-call]
 
     @property
     def shown(self) -> go.Figure | None:
-        """The figure on show, which nobody may change."""
-        return None if self._shown is None else self._shown.figure
+        """The figure on show; None before there is one."""
+        return None if self._build is None else self._build()
 
     def draw(self, figure: go.Figure) -> None:
-        """Show a figure."""
-        self._show(_drawn(figure))
+        """Show a figure, which nobody may change afterwards."""
+        self._build = lambda: figure
+        self.figure = _json(figure)
 
     def draw_known(self, key: Hashable, build: Callable[[], go.Figure]) -> None:
         """Show the figure that a key stands for; it is built if no session has shown it lately.
@@ -68,16 +63,14 @@ class FigurePane(JSComponent):
             key: all that the figure depends on.
             build: returns it.
         """
-        self._show(_DRAWN.get(key) or _DRAWN.put(key, _drawn(build())))
-
-    def _show(self, drawn: Drawn) -> None:
-        self._shown = drawn
-        self.figure = drawn.json
+        self._build = build
+        self.figure = _DRAWN.get(key) or _DRAWN.put(key, _json(build()))
 
     def _handle_msg(self, data: Mapping[str, Any]) -> None:
         self.click_data = None  # the same point may be clicked twice
         self.click_data = dict(data)
 
 
-def _drawn(figure: go.Figure) -> Drawn:
-    return Drawn(figure, plotly.io.to_json(figure, validate=False))
+def _json(figure: go.Figure) -> str:
+    text: str = plotly.io.to_json(figure, validate=False)
+    return text

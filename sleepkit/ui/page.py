@@ -8,7 +8,14 @@ from panel_material_ui.template.base import BreakpointSwitcher, Page
 
 _STYLE = {
     "& .MuiToolbar-root": {"minHeight": "44px"},
-    "& .MuiAppBar-root h3": {"fontSize": "18px", "whiteSpace": "nowrap", "overflow": "hidden", "textOverflow": "ellipsis"},
+    "& .MuiAppBar-root h3": {
+        "fontSize": "18px",
+        "lineHeight": 1.4,
+        "minWidth": 0,
+        "whiteSpace": "nowrap",
+        "overflow": "hidden",
+        "textOverflow": "ellipsis",
+    },
     # The bar's progress has no name for screen readers; each page says what is being done.
     "& .MuiAppBar-root .MuiLinearProgress-root": {"display": "none"},
     # The controls open as soon as the width is known; panes that slide while figures are drawn into them would stutter.

@@ -8,6 +8,7 @@ import panel_material_ui as pmu
 from sleepkit.plots import palette
 from sleepkit.ui import html
 from sleepkit.ui.state import ExplorerState
+from sleepkit.ui.subject import subject
 
 
 class Step(NamedTuple):
@@ -82,7 +83,8 @@ class Tour(pn.viewable.Viewer):
         )
 
     def start(self) -> None:
-        """Show the first step."""
+        """Show the first step, from the model's own settings on."""
+        self._state.adopt(subject(self._state.model))
         self._go(0)
 
     def _go(self, at: int) -> None:

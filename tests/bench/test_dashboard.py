@@ -12,7 +12,7 @@ from bokeh.core.json_encoder import serialize_json
 from bokeh.document import Document
 from PIL import Image
 
-from sleepkit.bench import readme, screenshots, visitor
+from sleepkit.bench import crowd, readme, screenshots, visitor
 from sleepkit.bench.browser import Complaints
 from sleepkit.bench.crowd import CrowdSettings
 from sleepkit.bench.dashboard import DashboardSettings
@@ -156,3 +156,17 @@ def test_a_visitor_finds_the_slider_and_the_mosaic_of_the_fast_weights_in_what_t
     assert found._slider
     figure = next(each for each in visitor._objects(sent) if each["id"] == found._figure)
     assert json.loads(figure["attributes"]["figure"])["data"][0]["type"] == "heatmap"
+
+
+def test_trouble_in_a_log_is_told_by_what_went_wrong() -> None:
+    log = """2026 INFO all is well
+2026 ERROR something failed
+Traceback (most recent call last):
+  File "a.py", line 1, in f
+    raise ValueError("why")
+
+ValueError: why
+2026 INFO on it goes
+"""
+    assert crowd.troubles(log) == ["2026 ERROR something failed", "ValueError: why"]
+    assert crowd.troubles("2026 INFO all is well") == []

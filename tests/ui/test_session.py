@@ -116,6 +116,22 @@ def test_an_impossible_window_length_is_refused_and_the_last_good_picture_stays(
     assert session.status.refusal is None
 
 
+def test_one_button_leads_back_to_as_trained_from_whatever_was_refused(session: ExplorerSession) -> None:
+    change(session, window_len=2, n_passes=3)
+    session.controls._window_len.value = "many"
+    assert session.status.refusal is not None
+
+    async def go_back() -> None:
+        session.controls._go_back()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.gather(*others)
+
+    asyncio.run(go_back())
+    assert session.status.refusal is None
+    assert session.controls._window_len.value == "17"
+    assert (session.picture.request.window_len, session.picture.request.n_passes) == (17, 4)
+
+
 def test_a_window_length_that_is_no_number_is_refused_and_never_reaches_the_state(session: ExplorerSession) -> None:
     session.controls._window_len.value = "many"
     assert session.status.refusal == "window_len: must be an integer, got 'many'"
@@ -196,9 +212,9 @@ def test_two_sessions_that_look_at_the_same_place_share_its_figures(session: Exp
         change(each, example=2)
         each.state.look_at(1, 2)
     for pane in ("timeline", "fast_weights", "attention"):
-        assert getattr(session.screen, pane).figure is getattr(other.screen, pane).figure
+        assert getattr(session.screen, pane)._plot.figure is getattr(other.screen, pane)._plot.figure
     other.state.look_at(1, 1)
-    assert session.screen.timeline.figure is not other.screen.timeline.figure
+    assert session.screen.timeline._plot.figure != other.screen.timeline._plot.figure
 
 
 @pytest.mark.parametrize("pane", ["fast_weights", "attention"])
