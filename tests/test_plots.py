@@ -230,6 +230,17 @@ def test_the_change_by_pass_is_its_norm_with_one_line_for_each_window(tree: xr.D
         np.testing.assert_allclose(line.y, norms[window, :n_passes], rtol=1e-5)
 
 
+def test_the_window_looked_at_stands_out_before_the_others(tree: xr.DataTree) -> None:
+    figure = plots.fast_weight_change(tree, layer=2, window=0)
+    lines = named(figure)
+    assert list(lines) == ["window 1", "answering", "window 0"], "drawn last, on top"
+    assert lines["window 0"].line.width > lines["window 1"].line.width == lines["answering"].line.width
+    assert lines["window 0"].line.color != lines["window 1"].line.color
+    assert "window 0" in figure.layout.annotations[0].text
+    with pytest.raises(InvalidInputError, match="window: must be"):
+        plots.fast_weight_change(tree, layer=2, window=9)
+
+
 def test_accuracy_has_a_line_and_a_band_for_each_n_and_the_floor() -> None:
     data = evaluated()
     lines = named(plots.accuracy_by_depth(data))

@@ -202,13 +202,18 @@ def wait_until_full(page: "Page", *, timeout_s: float = 60.0) -> None:
     """
     tab = parse_qs(urlsplit(page.url).query).get("tab", ["single"])[0]
     end = time.perf_counter() + timeout_s
-    empty = dict(PANES[tab])
+    empty, missing = dict(PANES[tab]), list[str]()
     while time.perf_counter() < end:
         empty = {name: n for name, n in empty.items() if _n_drawn(page, name) < n}
-        if not empty and (tab != "single" or page.locator(".sk-text .sk-answer").count()) and _has_controls(page):
+        missing = sorted(empty)
+        if tab == "single" and not page.locator(".sk-text .sk-answer").count():
+            missing.append("text")
+        if not _has_controls(page):
+            missing.append("controls")
+        if not missing:
             return
         page.wait_for_timeout(20)
-    raise TimeoutError(f"dashboard: must be drawn within {timeout_s} s, got empty panes {sorted(empty) or ['text']}")
+    raise TimeoutError(f"dashboard: must be drawn within {timeout_s} s, got a page without {', '.join(missing)}: {page.url}")
 
 
 def slider(page: "Page", label: str) -> "Locator":

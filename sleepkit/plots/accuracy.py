@@ -6,6 +6,7 @@ import xarray as xr
 
 from sleepkit.errors import require
 from sleepkit.notation import depth_symbol
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import Theme, dress, legend_below, palette, pass_colour
 from sleepkit.results import check
 
@@ -36,7 +37,7 @@ def accuracy_by_depth(
         InvalidInputError: if ``here`` names a depth that was not evaluated.
     """
     check(dataset, "accuracy")
-    figure, colours = go.Figure(), palette(theme)
+    figure, colours = Draft(), palette(theme)
     depths = dataset.depth.values.tolist()
     _add_floor(figure, dataset, colours.floor)
     # The largest N first and widest: where lines coincide, the smaller N stays visible on top.
@@ -53,12 +54,12 @@ def accuracy_by_depth(
         _add_marker(figure, source, here, colours.accent)
     legend_below(dress(figure, theme=theme, title=title, height=height))
     depth = depth_symbol(dataset.attrs.get("task", "")).label
-    figure.update_xaxes(title_text=depth, tickmode="array", tickvals=depths)
-    figure.update_yaxes(title_text="accuracy of one answer", range=[0.4, 1.04], tickformat=".0%")
+    figure.update_xaxes(title={"text": depth}, tickmode="array", tickvals=depths)
+    figure.update_yaxes(title={"text": "accuracy of one answer"}, range=[0.4, 1.04], tickformat=".0%")
     lows = [float(data[name].min()) for data in (dataset, measured) if data is not None for name in ("accuracy_low", "floor")]
     if min(lows) < 0.42:
         figure.update_yaxes(range=[max(0.0, min(lows) - 0.03), 1.04])
-    return figure
+    return figure.done()
 
 
 def accuracy_summary(
@@ -112,7 +113,7 @@ def _said(source: xr.Dataset, n_passes: int, depth: int) -> str:
     return f"N = {n_passes} {float(at.accuracy):.1%} ({interval}, {int(at.n_total):,} answers)"
 
 
-def _add_floor(figure: go.Figure, dataset: xr.Dataset, colour: str) -> None:
+def _add_floor(figure: Draft, dataset: xr.Dataset, colour: str) -> None:
     figure.add_scatter(
         x=dataset.depth.values.tolist(),
         y=dataset.floor.values.tolist(),
@@ -134,7 +135,7 @@ def _add_floor(figure: go.Figure, dataset: xr.Dataset, colour: str) -> None:
         )
 
 
-def _add_line(figure: go.Figure, row: xr.Dataset, n_passes: int, colour: str, rank: int, *, quiet: bool) -> None:
+def _add_line(figure: Draft, row: xr.Dataset, n_passes: int, colour: str, rank: int, *, quiet: bool) -> None:
     depths = row.depth.values.tolist()
     low, high = row.accuracy_low.values.tolist(), row.accuracy_high.values.tolist()
     group = f"N{n_passes}"
@@ -167,7 +168,7 @@ def _add_line(figure: go.Figure, row: xr.Dataset, n_passes: int, colour: str, ra
     )
 
 
-def _add_measured(figure: go.Figure, measured: xr.Dataset, theme: Theme) -> None:
+def _add_measured(figure: Draft, measured: xr.Dataset, theme: Theme) -> None:
     for n_passes in measured.n_passes.values.tolist():
         row = measured.sel(n_passes=n_passes)
         accuracy, low, high = (row[name].values for name in ("accuracy", "accuracy_low", "accuracy_high"))
@@ -182,7 +183,7 @@ def _add_measured(figure: go.Figure, measured: xr.Dataset, theme: Theme) -> None
         )
 
 
-def _add_marker(figure: go.Figure, dataset: xr.Dataset, here: tuple[int, int], colour: str) -> None:
+def _add_marker(figure: Draft, dataset: xr.Dataset, here: tuple[int, int], colour: str) -> None:
     n_passes, depth = here
     figure.add_vline(x=depth, line={"color": colour, "width": 1, "dash": "dash"})
     if n_passes in dataset.n_passes.values:

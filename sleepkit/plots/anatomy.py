@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.errors import require
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.learning import shade
 from sleepkit.plots.theme import Theme, dress, palette
 
@@ -40,7 +41,7 @@ def probe_by_pass(
     """
     n_cells = anatomy.sizes["cell"]
     require(0 <= cell < n_cells, "cell", f"must be in [0, {n_cells})", cell)
-    figure, steps = go.Figure(), anatomy.automaton_step.values.tolist()
+    figure, steps = Draft(), anatomy.automaton_step.values.tolist()
     passes = anatomy.sleep_pass.values.tolist()
     for place, step in enumerate(steps):
         at, colour = anatomy.sel(automaton_step=step).isel(cell=cell), shade(place, len(steps))
@@ -65,9 +66,9 @@ def probe_by_pass(
         )
     dress(figure, theme=theme, title=title, height=height)
     ticks = ["string", *("1 (read)" if n == 1 else str(n) for n in passes)]
-    figure.update_xaxes(title_text="pass", tickmode="array", tickvals=[0, *passes], ticktext=ticks)
-    figure.update_yaxes(title_text=f"cell {cell} read right, held out", tickformat=".0%", range=[0.45, 1.02])
-    return figure
+    figure.update_xaxes(title={"text": "pass"}, tickmode="array", tickvals=[0, *passes], ticktext=ticks)
+    figure.update_yaxes(title={"text": f"cell {cell} read right, held out"}, tickformat=".0%", range=[0.45, 1.02])
+    return figure.done()
 
 
 def probe_map(
@@ -85,20 +86,19 @@ def probe_map(
     """
     known = anatomy.sleep_pass.values.tolist()
     require(sleep_pass in known, "sleep_pass", f"must be one of {known}", sleep_pass)
-    figure = go.Figure(
-        go.Heatmap(
-            z=anatomy.found.sel(sleep_pass=sleep_pass).values,
-            zmin=0.5,
-            zmax=1.0,
-            colorscale=[list(stop) for stop in palette(theme).sequential],
-            colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".0%"},
-            hovertemplate="step %{y}, cell %{x}: %{z:.1%}<extra></extra>",
-        )
+    figure = Draft()
+    figure.add_heatmap(
+        z=anatomy.found.sel(sleep_pass=sleep_pass).values,
+        zmin=0.5,
+        zmax=1.0,
+        colorscale=[list(stop) for stop in palette(theme).sequential],
+        colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".0%"},
+        hovertemplate="step %{y}, cell %{x}: %{z:.1%}<extra></extra>",
     )
     dress(figure, theme=theme, title=title or f"Read right after pass {sleep_pass}", height=height)
-    figure.update_xaxes(title_text="cell of the ring", showgrid=False)
-    figure.update_yaxes(title_text="step of the automaton", dtick=1, autorange="reversed", showgrid=False)
-    return figure
+    figure.update_xaxes(title={"text": "cell of the ring"}, showgrid=False)
+    figure.update_yaxes(title={"text": "step of the automaton"}, dtick=1, autorange="reversed", showgrid=False)
+    return figure.done()
 
 
 def state_by_pass(
@@ -115,7 +115,7 @@ def state_by_pass(
         InvalidInputError: for an unknown measure.
     """
     require(measure in _MEASURES, "measure", f"must be one of {', '.join(_MEASURES)}", measure)
-    figure, data = go.Figure(), anatomy[measure]
+    figure, data = Draft(), anatomy[measure]
     lines = [(layer, head) for layer in data.layer.values.tolist() for head in range(data.sizes["head"])]
     for place, (layer, head) in enumerate(lines):
         figure.add_scatter(
@@ -128,6 +128,6 @@ def state_by_pass(
             hovertemplate=f"layer {layer}, head {head}, pass %{{x}}: %{{y:.2f}}<extra></extra>",
         )
     dress(figure, theme=theme, title=title or f"{_MEASURES[measure].capitalize()}, mean over held-out strings", height=height)
-    figure.update_xaxes(title_text="pass (1 reads, later ones are asleep)", dtick=1)
-    figure.update_yaxes(title_text=_MEASURES[measure], rangemode="tozero")
-    return figure
+    figure.update_xaxes(title={"text": "pass (1 reads, later ones are asleep)"}, dtick=1)
+    figure.update_yaxes(title={"text": _MEASURES[measure]}, rangemode="tozero")
+    return figure.done()

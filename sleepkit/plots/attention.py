@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.moment import check_pass, eviction_words, first_kept, pass_name, select_layer
 from sleepkit.plots.mosaic import head_numbers, mosaic, name_heads, pick_head, pooled, pooling_words
 from sleepkit.plots.theme import Theme, dress, palette
@@ -59,18 +60,17 @@ def attention(
     picture, corners = mosaic(tiles)
     colours = palette(theme)
     hover = _hover(corners, picture.shape, texts, first, n_kept) if k == 1 else None
-    figure = go.Figure(
-        go.Heatmap(
-            z=picture,
-            zmin=0.0,
-            zmax=1.0,
-            colorscale=[list(stop) for stop in colours.sequential],
-            text=hover,
-            customdata=head_numbers(tiles.shape, corners, picture.shape, first=first),
-            hovertemplate=("%{text}: " if k == 1 else "head %{customdata}: ") + "%{z:.3f}<extra></extra>",
-            hoverongaps=False,
-            colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".1f"},
-        )
+    figure = Draft()
+    figure.add_heatmap(
+        z=picture,
+        zmin=0.0,
+        zmax=1.0,
+        colorscale=[list(stop) for stop in colours.sequential],
+        text=hover,
+        customdata=head_numbers(tiles.shape, corners, picture.shape, first=first),
+        hovertemplate=("%{text}: " if k == 1 else "head %{customdata}: ") + "%{z:.3f}<extra></extra>",
+        hoverongaps=False,
+        colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".1f"},
     )
     default = f"Attention, layer {chosen_layer}, window {window}, {pass_name(tree, window, chosen)}{pooling_words(k)}"
     dress(figure, theme=theme, title=title or default, height=height)
@@ -83,11 +83,11 @@ def attention(
         _draw_line(figure, corners, tiles.shape[1], cut, "dash", colours.wrong)
     axis = {"showticklabels": False, "showgrid": False, "zeroline": False}
     words = f"looked at; left of the dashes: {eviction_words(tree, window).partition(',')[0]} after this window"
-    figure.update_xaxes(title_text=words if asleep else "looked at", **axis)
-    figure.update_yaxes(title_text="looking", autorange="reversed", **axis)
+    figure.update_xaxes(title={"text": words if asleep else "looked at"}, **axis)
+    figure.update_yaxes(title={"text": "looking"}, autorange="reversed", **axis)
     if head is not None and k == 1 and n <= _MOST_WRITTEN:
         _write_tokens(figure, texts, n_kept)
-    return figure
+    return figure.done()
 
 
 def attention_summary(tree: xr.DataTree, *, window: int, sleep_pass: int, layer: int | None = None) -> str:
@@ -120,7 +120,7 @@ def _hover(corners: list[tuple[int, int]], shape: tuple[int, ...], texts: list[s
     return hover
 
 
-def _draw_line(figure: go.Figure, corners: list[tuple[int, int]], n_rows: int, after: float, dash: str, colour: str) -> None:
+def _draw_line(figure: Draft, corners: list[tuple[int, int]], n_rows: int, after: float, dash: str, colour: str) -> None:
     """Draw an upright line through each head, ``after`` cells right of the middle of its first one."""
     for top, left in corners:
         line = {"color": colour, "width": 2, "dash": dash}
@@ -128,7 +128,7 @@ def _draw_line(figure: go.Figure, corners: list[tuple[int, int]], n_rows: int, a
         figure.add_shape(type="line", x0=at, x1=at, y0=top - 0.5, y1=top + n_rows - 0.5, line=line)
 
 
-def _write_tokens(figure: go.Figure, texts: list[str], n_kept: int) -> None:
+def _write_tokens(figure: Draft, texts: list[str], n_kept: int) -> None:
     """Write the tokens on both axes; where they would overlap plotly leaves some out, so every one keeps its tick."""
     ticks = {"tickmode": "array", "showticklabels": True, "tickfont": {"size": 9}, "ticks": "outside", "ticklen": 3}
     carried = ["kept"] * n_kept

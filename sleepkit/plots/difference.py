@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.errors import require
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.moment import check_pass, pass_name, select_layer
 from sleepkit.plots.mosaic import head_numbers, labels, mosaic, name_heads, pick_head, pooled, pooling_words
 from sleepkit.plots.theme import Theme, dress, palette
@@ -176,23 +177,22 @@ def _draw(
     tiles, k = pooled(found.tiles)
     picture, corners = mosaic(tiles)
     limit, colours = float(np.nanmax(np.abs(tiles))) or 1.0, palette(theme)
-    figure = go.Figure(
-        go.Heatmap(
-            z=picture,
-            zmin=-limit,
-            zmax=limit,
-            colorscale=[list(stop) for stop in colours.diverging],
-            text=labels(tiles.shape, corners, picture.shape, *axes, first=found.first) if k == 1 else None,
-            customdata=head_numbers(tiles.shape, corners, picture.shape, first=found.first),
-            hovertemplate=("%{text}: " if k == 1 else "head %{customdata}: ") + "%{z:+.3f}<extra></extra>",
-            hoverongaps=False,
-            colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": "+.2f", "nticks": 5},
-        )
+    figure = Draft()
+    figure.add_heatmap(
+        z=picture,
+        zmin=-limit,
+        zmax=limit,
+        colorscale=[list(stop) for stop in colours.diverging],
+        text=labels(tiles.shape, corners, picture.shape, *axes, first=found.first) if k == 1 else None,
+        customdata=head_numbers(tiles.shape, corners, picture.shape, first=found.first),
+        hovertemplate=("%{text}: " if k == 1 else "head %{customdata}: ") + "%{z:+.3f}<extra></extra>",
+        hoverongaps=False,
+        colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": "+.2f", "nticks": 5},
     )
     default = f"{name}, left less right, layer {found.layer}, window {window}{pooling_words(k)}"
     dress(figure, theme=theme, title=title or default, height=height)
     name_heads(figure, corners, colours.muted, first=found.first)
     quiet = {"showticklabels": False, "showgrid": False, "zeroline": False}
-    figure.update_xaxes(title_text=axes[1] if alone else f"{axes[1]}, head by head", **quiet)
-    figure.update_yaxes(title_text=axes[0], autorange="reversed", **quiet)
-    return figure
+    figure.update_xaxes(title={"text": axes[1] if alone else f"{axes[1]}, head by head"}, **quiet)
+    figure.update_yaxes(title={"text": axes[0]}, autorange="reversed", **quiet)
+    return figure.done()

@@ -5,6 +5,7 @@ import math
 import plotly.graph_objects as go
 import xarray as xr
 
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.learning import shade
 from sleepkit.plots.theme import Theme, dress, palette
 from sleepkit.results import check
@@ -32,7 +33,7 @@ def accuracy_by_blocks(
         StoreError: if the dataset is no figure.
     """
     check(figure, "figure")
-    drawn, all_layers = go.Figure(), sorted(figure.layers.values.tolist(), key=len)
+    drawn, all_layers = Draft(), sorted(figure.layers.values.tolist(), key=len)
     for place, layers in enumerate(all_layers):
         row = figure.accuracy.sel(layers=layers).mean(["seed", "depth"]).dropna("n_passes")
         n_layers, passes = len(layers.split()), row.n_passes.values.tolist()
@@ -49,17 +50,15 @@ def accuracy_by_blocks(
             hovertemplate=f"{n_layers} layers, %{{text}}: %{{y:.1%}}<extra></extra>",
         )
     floor = float(figure.floor.mean())
-    drawn.add_hline(
-        y=floor, line={"color": palette(theme).floor, "dash": "dot", "width": 2}, annotation_text="floor (best constant)"
-    )
+    drawn.add_hline(floor, "floor (best constant)", line={"color": palette(theme).floor, "dash": "dot", "width": 2})
     dress(drawn, theme=theme, title=title, height=height)
-    applied = sorted({blocks for line in drawn.data for blocks in line.x})
+    applied = sorted({blocks for line in drawn.data for blocks in line["x"]})
     drawn.update_xaxes(
-        title_text="blocks applied to a window, N x layers",
+        title={"text": "blocks applied to a window, N x layers"},
         type="log",
         tickvals=applied,
         ticktext=list(map(str, applied)),
         range=[math.log10(applied[0]) - 0.08, math.log10(applied[-1]) + 0.08],  # room for the labels at the sides
     )
-    drawn.update_yaxes(title_text="accuracy of one answer, all depths", tickformat=".0%")
-    return drawn
+    drawn.update_yaxes(title={"text": "accuracy of one answer, all depths"}, tickformat=".0%")
+    return drawn.done()

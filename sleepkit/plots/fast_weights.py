@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.errors import require
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.moment import check_pass, last_pass, pass_name, select_layer
 from sleepkit.plots.mosaic import head_numbers, labels, mosaic, name_heads, pick_head, pooled, pooling_words
 from sleepkit.plots.theme import Theme, dress, palette, pass_colour
@@ -58,18 +59,17 @@ def fast_weights(
     tiles, k = pooled(tiles)
     picture, corners = mosaic(tiles)
     colours = palette(theme)
-    figure = go.Figure(
-        go.Heatmap(
-            z=picture,
-            zmin=-limit,
-            zmax=limit,
-            colorscale=[list(stop) for stop in colours.diverging],
-            text=labels(tiles.shape, corners, picture.shape, "key", "value", first=first) if k == 1 else None,
-            customdata=head_numbers(tiles.shape, corners, picture.shape, first=first),
-            hovertemplate=("%{text}: " if k == 1 else "head %{customdata}: ") + "%{z:.3f}<extra></extra>",
-            hoverongaps=False,
-            colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".2f"},
-        )
+    figure = Draft()
+    figure.add_heatmap(
+        z=picture,
+        zmin=-limit,
+        zmax=limit,
+        colorscale=[list(stop) for stop in colours.diverging],
+        text=labels(tiles.shape, corners, picture.shape, "key", "value", first=first) if k == 1 else None,
+        customdata=head_numbers(tiles.shape, corners, picture.shape, first=first),
+        hovertemplate=("%{text}: " if k == 1 else "head %{customdata}: ") + "%{z:.3f}<extra></extra>",
+        hoverongaps=False,
+        colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".2f"},
     )
     what = "Fast weights" if view == "value" else "Change of fast weights"
     moment = pass_name(tree, window, chosen)
@@ -77,15 +77,16 @@ def fast_weights(
     dress(figure, theme=theme, title=title or default, height=height)
     name_heads(figure, corners, colours.muted, first=first)
     figure.update_xaxes(
-        title_text="value channel, head by head" if head is None else "value channel",
+        title={"text": "value channel, head by head" if head is None else "value channel"},
         showticklabels=False,
         showgrid=False,
         zeroline=False,
     )
-    figure.update_yaxes(title_text="key channel", showticklabels=False, showgrid=False, zeroline=False, autorange="reversed")
+    figure.update_yaxes(title={"text": "key channel"}, showticklabels=False, showgrid=False, zeroline=False, autorange="reversed")
     if head is not None and k == 1:
-        figure.update_layout(xaxis_showticklabels=True, yaxis_showticklabels=True)
-    return figure
+        figure.update_xaxes(showticklabels=True)
+        figure.update_yaxes(showticklabels=True)
+    return figure.done()
 
 
 def colour_limit(tree: xr.DataTree, *, layer: int | None = None, view: View = "value") -> float:
@@ -102,35 +103,55 @@ def fast_weight_change(
     tree: xr.DataTree,
     *,
     layer: int | None = None,
+    window: int | None = None,
     theme: Theme = "light",
     title: str | None = "How much each pass writes",
     height: int = 300,
 ) -> go.Figure:
     """Draw the norm of the change of S by pass, |S_after - S_before| over all heads, one line per window slept on.
 
+    Args:
+        tree: what ``trace`` returned.
+        layer: layer number; the first one with fast weights if None.
+        window: drawn strong before the others in grey; all in colours of their own, with a legend, if None.
+        theme: "light" or "dark".
+        title: title of the figure.
+        height: pixels.
+
     Raises:
-        InvalidInputError: if the trace has no such layer.
+        InvalidInputError: if the trace has no such layer or window.
     """
     states, layer = select_layer(tree, "fast_weights", "state", layer)
     change = np.sqrt((np.diff(states.values, axis=1) ** 2).sum(axis=(2, 3, 4)))
-    tokens, figure = group(tree, "tokens"), go.Figure()
-    for window in range(change.shape[0]):
-        asleep = bool(tokens["asleep"].values[window])
-        colour = pass_colour(window + 2, theme) if asleep else palette(theme).accent
-        n_passes = last_pass(tree, window)
+    if window is not None:
+        check_pass(tree, window, None, first=0)
+    figure, colours = Draft(), palette(theme)
+    for number in sorted(range(change.shape[0]), key=lambda number: number == window):
+        asleep, at = bool(group(tree, "tokens")["asleep"].values[number]), number == window
+        if window is None:
+            colour = pass_colour(number + 2, theme) if asleep else colours.accent
+        else:
+            colour = colours.accent if at else colours.floor
+        n_passes = last_pass(tree, number)
         figure.add_scatter(
             x=list(range(1, n_passes + 1)),
-            y=change[window, :n_passes].tolist(),
+            y=change[number, :n_passes].tolist(),
             mode="lines+markers",
-            name=f"window {window}" if asleep else "answering",
-            line={"color": colour, "width": 2},
-            marker={"size": 7},
-            hovertemplate=f"window {window}, pass %{{x}}: |dS| = %{{y:.2f}}<extra></extra>",
+            name=f"window {number}" if asleep else "answering",
+            line={"color": colour, "width": 2 if window is None else 3 if at else 1.5},
+            marker={"size": 7 if window is None else 8 if at else 5},
+            opacity=1.0 if window is None or at else 0.6,
+            hovertemplate=f"window {number}, pass %{{x}}: |dS| = %{{y:.2f}}<extra></extra>",
         )
     dress(figure, theme=theme, title=title, height=height)
-    figure.update_xaxes(title_text="pass (1 reads, later ones are asleep)", dtick=1 if change.shape[1] <= 9 else 4)
-    figure.update_yaxes(title_text="norm of the change", rangemode="tozero")
-    return figure
+    figure.update_xaxes(title={"text": "pass (1 reads, later ones are asleep)"}, dtick=1 if change.shape[1] <= 9 else 4)
+    figure.update_yaxes(title={"text": "norm of the change, |dS|"}, rangemode="tozero")
+    if window is not None:
+        figure.update_layout(showlegend=False)
+        place = {"x": 0.98, "y": 0.98, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": "top"}
+        words, font = f"<b>window {window}</b>, others grey", {"size": 11, "color": colours.accent}
+        figure.add_annotation(text=words, showarrow=False, font=font, **place)
+    return figure.done()
 
 
 def fast_weight_change_summary(tree: xr.DataTree, *, window: int, layer: int | None = None) -> str:

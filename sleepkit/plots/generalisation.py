@@ -4,6 +4,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.notation import depth_symbol
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.learning import shade
 from sleepkit.plots.theme import Theme, dress, palette
 from sleepkit.results import check
@@ -30,20 +31,12 @@ def accuracy_by_passes(
         StoreError: if the dataset is not an evaluation.
     """
     check(dataset, "accuracy")
-    figure, depths = go.Figure(), dataset.depth.values.tolist()
+    figure, depths = Draft(), dataset.depth.values.tolist()
     data, letter = dataset.sortby("n_passes"), depth_symbol(dataset.attrs.get("task", "")).paper
     counts = data.n_passes.values.tolist()
     if trained is not None:
         low, high = trained[0] - 0.5, trained[1] + 0.5
-        figure.add_vrect(
-            x0=low,
-            x1=high,
-            fillcolor=palette(theme).muted,
-            opacity=0.1,
-            line_width=0,
-            annotation_text="trained with",
-            annotation_position="bottom left",
-        )
+        figure.add_vband(low, high, "trained with", fillcolor=palette(theme).muted, opacity=0.1, line={"width": 0})
     for place, depth in enumerate(depths):
         row, colour, name = data.sel(depth=depth), shade(place, len(depths)), f"{letter} = {depth}"
         ends = [*row.accuracy_high.values.tolist(), *row.accuracy_low.values.tolist()[::-1]]
@@ -70,6 +63,6 @@ def accuracy_by_passes(
             hovertemplate=f"{name}, N = %{{x}}: %{{y:.1%}} (floor {float(row.floor):.1%})<extra></extra>",
         )
     dress(figure, theme=theme, title=title, height=height)
-    figure.update_xaxes(title_text="passes N (1 reads and never loops)", tickmode="array", tickvals=counts)
-    figure.update_yaxes(title_text="accuracy of one answer", tickformat=".0%")
-    return figure
+    figure.update_xaxes(title={"text": "passes N (1 reads and never loops)"}, tickmode="array", tickvals=counts)
+    figure.update_yaxes(title={"text": "accuracy of one answer"}, tickformat=".0%")
+    return figure.done()

@@ -9,6 +9,7 @@ import xarray as xr
 
 from sleepkit.errors import require
 from sleepkit.notation import depth_symbol
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import Theme, dress, palette, pass_colour
 from sleepkit.results import check
 
@@ -50,7 +51,7 @@ def learning_curves(
     for name, value in (("depth", depth), ("n_passes", n_passes)):
         known = figure[name].values.tolist()
         require(value is None or value in known, name, f"must be one of {known}", value)
-    drawn, colours = go.Figure(), palette(theme)
+    drawn, colours = Draft(), palette(theme)
     curves, floors = figure.validation_accuracy, figure.floor
     if by == "n_passes":
         curves = curves.mean("depth") if depth is None else curves.sel(depth=depth)
@@ -65,16 +66,14 @@ def learning_curves(
         name = ("N = 1, no sleep" if value == 1 else f"N = {value}") if by == "n_passes" else f"{letter} = {value}"
         _add_curves(drawn, curves.sel({by: value}), figure, name, colour)
     if floor is not None:
-        drawn.add_hline(
-            y=floor, line={"color": colours.floor, "dash": "dot", "width": 2}, annotation_text="floor (best constant)"
-        )
+        drawn.add_hline(floor, "floor (best constant)", line={"color": colours.floor, "dash": "dot", "width": 2})
     dress(drawn, theme=theme, title=title, height=height)
-    drawn.update_xaxes(title_text="tokens read, millions")
-    drawn.update_yaxes(title_text="accuracy of one answer", tickformat=".0%")
-    return drawn
+    drawn.update_xaxes(title={"text": "tokens read, millions"})
+    drawn.update_yaxes(title={"text": "accuracy of one answer"}, tickformat=".0%")
+    return drawn.done()
 
 
-def _add_curves(drawn: go.Figure, curve: xr.DataArray, figure: xr.Dataset, name: str, colour: str) -> None:
+def _add_curves(drawn: Draft, curve: xr.DataArray, figure: xr.Dataset, name: str, colour: str) -> None:
     tokens = figure.validation_step.values * float(figure.tokens_per_step.max()) / 1e6
     seeds = curve.transpose("seed", "validation_step").values
     seeds = seeds[~np.isnan(seeds).all(axis=1)]

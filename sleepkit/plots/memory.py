@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import Theme, dress, palette
 
 _HALF = 0.46  # of a cell: the outline of a wrong one stays clear of its neighbours'
@@ -27,30 +28,29 @@ def memory_reading(reading: xr.Dataset, *, theme: Theme = "light", title: str | 
     colours, form = palette(theme), str(reading.attrs["form"])
     columns, rows = np.arange(reading.sizes["place"]), np.arange(reading.sizes["step"])
     chance = 0.5 if form == "automaton" else 0.0
-    figure = go.Figure(
-        go.Heatmap(
-            x=columns,
-            y=rows,
-            z=reading.probability.values.astype(np.float32),
-            zmin=chance,
-            zmax=1.0,
-            text=reading.decoded.values,
-            texttemplate="%{text}",
-            textfont={"size": 12},
-            customdata=_hover(reading),
-            hovertemplate="%{customdata}<extra></extra>",
-            hoverongaps=False,
-            xgap=1,
-            ygap=1,
-            colorscale=[list(stop) for stop in colours.sequential],
-            colorbar={
-                "thickness": 8,
-                "outlinewidth": 0,
-                "tickformat": ".0%",
-                "title": {"text": "sure"},
-                "tickfont": {"size": 10},
-            },
-        )
+    figure = Draft()
+    figure.add_heatmap(
+        x=columns,
+        y=rows,
+        z=reading.probability.values.astype(np.float32),
+        zmin=chance,
+        zmax=1.0,
+        text=reading.decoded.values,
+        texttemplate="%{text}",
+        textfont={"size": 12},
+        customdata=_hover(reading),
+        hovertemplate="%{customdata}<extra></extra>",
+        hoverongaps=False,
+        xgap=1,
+        ygap=1,
+        colorscale=[list(stop) for stop in colours.sequential],
+        colorbar={
+            "thickness": 8,
+            "outlinewidth": 0,
+            "tickformat": ".0%",
+            "title": {"text": "sure"},
+            "tickfont": {"size": 10},
+        },
     )
     figure.add_scatter(
         **_outlines(reading.right.values),
@@ -63,7 +63,7 @@ def memory_reading(reading: xr.Dataset, *, theme: Theme = "light", title: str | 
     dress(figure, theme=theme, title=title or _title(reading), height=height)
     figure.update_layout(legend={"orientation": "h", "x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
     figure.update_xaxes(
-        title_text=_PLACES[form],
+        title={"text": _PLACES[form]},
         tickvals=columns,
         ticktext=reading.place.values.tolist(),
         tickangle=0,
@@ -78,7 +78,7 @@ def memory_reading(reading: xr.Dataset, *, theme: Theme = "light", title: str | 
     figure.update_yaxes(
         tickvals=rows, ticktext=labels, tickfont={"size": 11}, autorange="reversed", showgrid=False, zeroline=False
     )
-    return figure
+    return figure.done()
 
 
 def memory_reading_summary(reading: xr.Dataset) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sleepkit.errors import require
+from sleepkit.plots.draft import Draft
 
 ROW_GUTTER = 2  # room for the name of the tile below
 COLUMN_GUTTER = 1
@@ -103,7 +104,7 @@ def pooling_words(k: int) -> str:
     return "" if k == 1 else f", strongest of {k} x {k}"
 
 
-def name_heads(figure: go.Figure, corners: list[tuple[int, int]], colour: str, *, first: int = 0) -> None:
+def name_heads(figure: Draft, corners: list[tuple[int, int]], colour: str, *, first: int = 0) -> None:
     """Write the number of each head above its tile; ``first`` is the first head's number."""
     for head, (top, left) in enumerate(corners):
         figure.add_annotation(

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.errors import require
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import Theme, dress, legend_below, palette, pass_colour
 from sleepkit.results import group
 
@@ -44,7 +45,7 @@ def probability_bars(
     best = [int(choice) for choice in np.argsort(-likeliest, kind="stable")[:_N_CHOICES] if likeliest[choice] >= _LEAST]
     shown = best if choices.index(truth) in best else [*best[: _N_CHOICES - 1], choices.index(truth)]
     labels = [f"{choices[choice]} (true)" if choices[choice] == truth else choices[choice] for choice in shown]
-    figure, colours = go.Figure(), palette(theme)
+    figure, colours = Draft(), palette(theme)
     fills = (colours.accent, pass_colour(1, theme))
     for name, row, colour in zip(names, rows, fills, strict=True):
         figure.add_bar(
@@ -60,9 +61,9 @@ def probability_bars(
         )
     legend_below(dress(figure, theme=theme, title=title, height=height))
     figure.update_layout(barmode="group")
-    figure.update_xaxes(title_text="", type="category")
-    figure.update_yaxes(title_text="probability", range=[0, 1.1], tickformat=".0%")
-    return figure
+    figure.update_xaxes(title={"text": ""}, type="category")
+    figure.update_yaxes(title={"text": "probability"}, range=[0, 1.1], tickformat=".0%")
+    return figure.done()
 
 
 def probability_summary(

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.errors import require
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import FONT, Theme, dress, ink_on, palette
 from sleepkit.results import group
 
@@ -83,26 +84,25 @@ def automaton_history(
     require(form == "automaton", "tree", "must hold an automaton's reasoning", form)
     cells = np.array([[int(cell) for cell in ring] for ring in steps], dtype=np.float32)
     asked, colours = _asked_cell(tree), palette(theme)
-    figure = go.Figure(
-        go.Heatmap(
-            z=cells,
-            zmin=0,
-            zmax=1,
-            colorscale=[[0.0, colours.grid], [1.0, colours.text]],
-            showscale=False,
-            xgap=1,
-            ygap=1,
-            texttemplate="%{z}" if cells.shape[1] <= _MOST_WRITTEN else "",
-            textfont={"size": 10},
-            hovertemplate="step %{y}, cell %{x}: %{z}<extra></extra>",
-        )
+    figure = Draft()
+    figure.add_heatmap(
+        z=cells,
+        zmin=0,
+        zmax=1,
+        colorscale=[[0.0, colours.grid], [1.0, colours.text]],
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        texttemplate="%{z}" if cells.shape[1] <= _MOST_WRITTEN else "",
+        textfont={"size": 10},
+        hovertemplate="step %{y}, cell %{x}: %{z}<extra></extra>",
     )
     dress(figure, theme=theme, title=title, height=height or _ROW_HEIGHT * len(steps) + 100)
     last, frame = len(steps) - 1, {"color": colours.accent, "width": 3}
     figure.add_shape(type="rect", x0=asked - 0.5, x1=asked + 0.5, y0=last - 0.5, y1=last + 0.5, line=frame)
-    figure.update_xaxes(title_text=f"cell of the ring ({asked}, framed, is asked)", showgrid=False, zeroline=False)
-    figure.update_yaxes(title_text="step", autorange="reversed", showgrid=False, zeroline=False, dtick=1 if last < 12 else 4)
-    return figure
+    figure.update_xaxes(title={"text": f"cell of the ring ({asked}, framed, is asked)"}, showgrid=False, zeroline=False)
+    figure.update_yaxes(title={"text": "step"}, autorange="reversed", showgrid=False, zeroline=False, dtick=1 if last < 12 else 4)
+    return figure.done()
 
 
 def _way(tree: xr.DataTree, answer: int) -> tuple[str, list[str]]:

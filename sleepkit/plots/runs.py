@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.errors import require
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import Theme, dress, palette, pass_colour
 
 Value = Literal["loss", "accuracy", "tokens_per_s", "validation_accuracy"]
@@ -77,7 +78,7 @@ def run_curves(
     """
     require(value in _TITLES, "value", f"must be one of {', '.join(_TITLES)}", value)
     require(along in _ALONG, "along", f"must be one of {', '.join(_ALONG)}", along)
-    figure, pooled = go.Figure(), False
+    figure, pooled = Draft(), False
     for run in runs:
         known = _curve(run, value, along)
         if known is None:
@@ -99,18 +100,18 @@ def run_curves(
         )
     dress(figure, theme=theme, height=height)
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title_text=_ALONG[along] + (", means of equal blocks" if pooled else ""), rangemode="tozero")
-    figure.update_yaxes(title_text=_TITLES[value])
+    figure.update_xaxes(title={"text": _ALONG[along] + (", means of equal blocks" if pooled else "")}, rangemode="tozero")
+    figure.update_yaxes(title={"text": _TITLES[value]})
     if value in ("accuracy", "validation_accuracy"):
         figure.update_yaxes(tickformat=".0%")
     if value == "tokens_per_s":
         figure.update_yaxes(rangemode="tozero", tickformat="~s")
-    return figure
+    return figure.done()
 
 
 def run_accuracy(runs: Sequence[RunLine], *, theme: Theme = "light", height: int = 300) -> go.Figure:
     """Draw accuracy by reasoning depth at the newest validation of each run, with 95 % intervals and the floor."""
-    figure, colours = go.Figure(), palette(theme)
+    figure, colours = Draft(), palette(theme)
     floors: set[tuple[float, ...]] = set()
     for run in runs:
         if "validation_step" not in run.history.dims:
@@ -147,9 +148,9 @@ def run_accuracy(runs: Sequence[RunLine], *, theme: Theme = "light", height: int
         )
     dress(figure, theme=theme, height=height)
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title_text="reasoning depth", tickformat="d")
-    figure.update_yaxes(title_text="accuracy of one answer", tickformat=".0%")
-    return figure
+    figure.update_xaxes(title={"text": "reasoning depth"}, tickformat="d")
+    figure.update_yaxes(title={"text": "accuracy of one answer"}, tickformat=".0%")
+    return figure.done()
 
 
 def run_passes(
@@ -163,7 +164,7 @@ def run_passes(
         theme: "light" or "dark".
         height: pixels.
     """
-    figure, most = go.Figure(), max((n for made in counts for n in made), default=1)
+    figure, most = Draft(), max((n for made in counts for n in made), default=1)
     for run, made in zip(runs, counts, strict=True):
         total = sum(made.values())
         if not total:
@@ -181,9 +182,11 @@ def run_passes(
         )
     dress(figure, theme=theme, height=height)
     figure.update_layout(showlegend=False, barmode="group", bargap=0.25)
-    figure.update_xaxes(title_text="N, passes of a step (1 = no sleep)", dtick=1, tickformat="d", range=[0.4, max(4, most) + 0.6])
-    figure.update_yaxes(title_text="share of steps", tickformat=".0%", rangemode="tozero")
-    return figure
+    figure.update_xaxes(
+        title={"text": "N, passes of a step (1 = no sleep)"}, dtick=1, tickformat="d", range=[0.4, max(4, most) + 0.6]
+    )
+    figure.update_yaxes(title={"text": "share of steps"}, tickformat=".0%", rangemode="tozero")
+    return figure.done()
 
 
 def run_curves_summary(runs: Sequence[RunLine], *, value: Value) -> str:

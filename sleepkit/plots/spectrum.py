@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.moment import check_pass, last_pass, pass_name, select_layer
 from sleepkit.plots.mosaic import pick_head
 from sleepkit.plots.theme import Theme, dress, palette
@@ -41,7 +42,7 @@ def state_spectrum(
     """
     chosen = check_pass(tree, window, sleep_pass, first=0)
     values, colours = _singular_values(tree, window, layer, head), palette(theme)
-    figure = go.Figure()
+    figure = Draft()
     for number, line in enumerate(values):
         at = number == chosen
         name = "before" if number == 0 else f"pass {number}"
@@ -61,16 +62,16 @@ def state_spectrum(
             hovertemplate=f"{name}, singular value %{{x}}: %{{y:.3f}}<extra></extra>",
         )
     dress(figure, theme=theme, title=title, height=height)
-    figure.data = [*(line for line in figure.data if line.mode == "lines"), figure.data[chosen]]
+    figure.data.append(figure.data.pop(chosen))
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title_text="number, largest first", range=[0.5, values.shape[1] + 0.5])
+    figure.update_xaxes(title={"text": "number, largest first"}, range=[0.5, values.shape[1] + 0.5])
     top = float(np.log10(values.max())) if values.max() > 0 else 0.0
-    figure.update_yaxes(title_text="singular value", type="log", range=[top - _DECADES, top + 0.15], dtick=1)
+    figure.update_yaxes(title={"text": "singular value"}, type="log", range=[top - _DECADES, top + 0.15], dtick=1)
     others = f"<span style='color:{colours.muted}'>thin: other passes, dotted: before</span>"
     words = f"<b>{pass_name(tree, window, chosen)}</b><br>{others}"
     place = {"x": 1.0, "y": 1.0, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": "top", "align": "right"}
     figure.add_annotation(text=words, showarrow=False, font={"size": 11, "color": colours.accent}, **place)
-    return figure
+    return figure.done()
 
 
 def state_spectrum_summary(
@@ -117,7 +118,7 @@ def state_norm(
         InvalidInputError: if the trace has no such window, pass, layer or head.
     """
     norm, change = _norms(tree, window, layer, head)
-    figure, colours = go.Figure(), palette(theme)
+    figure, colours = Draft(), palette(theme)
     if sleep_pass is not None:
         at = check_pass(tree, window, sleep_pass, first=0)
         figure.add_vline(x=at, line={"color": colours.accent, "width": 1, "dash": "dot"})
@@ -141,10 +142,10 @@ def state_norm(
     dress(figure, theme=theme, title=title, height=height)
     figure.update_layout(showlegend=False)
     last = len(norm) - 1  # room for the names beside the last points
-    figure.update_xaxes(title_text="pass (0 before, 1 reads)", dtick=1 if last < 9 else 4, range=[-0.05 * last, 1.13 * last])
+    figure.update_xaxes(title={"text": "pass (0 before, 1 reads)"}, dtick=1 if last < 9 else 4, range=[-0.05 * last, 1.13 * last])
     most = 1.18 * float(max(norm.max(), change.max())) or 1.0
-    figure.update_yaxes(title_text="norm", range=[0, most])
-    return figure
+    figure.update_yaxes(title={"text": "norm"}, range=[0, most])
+    return figure.done()
 
 
 def state_norm_summary(

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-import plotly.graph_objects as go
+from sleepkit.plots.draft import Draft
 
 Theme = Literal["light", "dark"]
 
@@ -70,14 +70,14 @@ def ink_on(ground: str) -> str:
     return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
 
 
-def legend_below(figure: go.Figure) -> go.Figure:
+def legend_below(figure: Draft) -> Draft:
     """Lay the legend out in rows under the figure, so that the plot keeps its whole width in a narrow pane."""
     place = {"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom", "x": 0.0, "xanchor": "left"}
     figure.update_layout(legend={**place, "font": {"size": 11}, "tracegroupgap": 0, "itemwidth": 30})
     return figure
 
 
-def dress(figure: go.Figure, *, theme: Theme, title: str | None = None, height: int = 360) -> go.Figure:
+def dress(figure: Draft, *, theme: Theme, title: str | None = None, height: int = 360) -> Draft:
     """Apply the common layout: transparent background, quiet grid, tight margins, title on the left."""
     colours = palette(theme)
     axis = {

@@ -7,6 +7,7 @@ import plotly.colors
 import plotly.graph_objects as go
 import xarray as xr
 
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.moment import check_pass, eviction_words, last_pass, pass_name
 from sleepkit.plots.theme import Theme, dress, ink_on, palette, pass_colour
 from sleepkit.results import group
@@ -56,24 +57,23 @@ def timeline(
     blocks, colours = _blocks(tree), palette(theme)
     fills = [_colour(block, tree, theme) for block in blocks]
     here = [block.window == window and block.sleep_pass == chosen for block in blocks]
-    figure = go.Figure(
-        go.Bar(
-            orientation="h",
-            y=[46.0] * len(blocks),
-            x=[0.95 * block.width for block in blocks],
-            base=[block.start for block in blocks],
-            width=32.0,
-            customdata=[[block.window, block.sleep_pass] for block in blocks],
-            marker={"color": fills, "line": {"width": [3 if at else 0 for at in here], "color": colours.accent}},
-            text=[_label(block) for block in blocks],
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            textfont={"size": 11, "color": [ink_on(fill) for fill in fills]},
-            constraintext="both",
-            hovertext=[_words(block, tree) for block in blocks],
-            hovertemplate="%{hovertext}<extra></extra>",
-        )
+    figure = Draft()
+    figure.add_bar(
+        orientation="h",
+        y=[46.0] * len(blocks),
+        x=[0.95 * block.width for block in blocks],
+        base=[block.start for block in blocks],
+        width=32.0,
+        customdata=[[block.window, block.sleep_pass] for block in blocks],
+        marker={"color": fills, "line": {"width": [3 if at else 0 for at in here], "color": colours.accent}},
+        text=[_label(block) for block in blocks],
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        textfont={"size": 11, "color": [ink_on(fill) for fill in fills]},
+        constraintext="both",
+        hovertext=[_words(block, tree) for block in blocks],
+        hovertemplate="%{hovertext}<extra></extra>",
     )
     dress(figure, theme=theme, height=height)
     _name_windows(figure, blocks, theme)
@@ -84,7 +84,7 @@ def timeline(
     )
     figure.update_xaxes(visible=False, range=[-0.1, blocks[-1].stop + 0.1], fixedrange=True)
     figure.update_yaxes(visible=False, range=[0, _ROWS], fixedrange=True)
-    return figure
+    return figure.done()
 
 
 def timeline_summary(tree: xr.DataTree, *, window: int, sleep_pass: int) -> str:
@@ -139,7 +139,7 @@ def _words(block: _Block, tree: xr.DataTree) -> str:
     return f"window {block.window}, pass {block.sleep_pass} of {last_pass(tree, block.window)}: {doing}"
 
 
-def _name_windows(figure: go.Figure, blocks: list[_Block], theme: Theme) -> None:
+def _name_windows(figure: Draft, blocks: list[_Block], theme: Theme) -> None:
     """Name each window above its blocks; names get shorter, then fewer, where they would run into each other on a phone."""
     starts = {block.window: block.start for block in reversed(blocks) if block.asleep}
     spans = [b - a for a, b in zip(sorted(starts.values()), [*sorted(starts.values())[1:], blocks[-1].start], strict=False)]
@@ -155,7 +155,7 @@ def _name_windows(figure: go.Figure, blocks: list[_Block], theme: Theme) -> None
             figure.add_annotation(x=block.stop, xanchor="right", text="question", **style)
 
 
-def _mark_evictions(figure: go.Figure, blocks: list[_Block], tree: xr.DataTree, theme: Theme) -> None:
+def _mark_evictions(figure: Draft, blocks: list[_Block], tree: xr.DataTree, theme: Theme) -> None:
     """Draw a crossed line where a window is evicted; what the cross stands for is said below, at the right."""
     colours = palette(theme)
     ends = [(a, (a.stop + b.start) / 2) for a, b in itertools.pairwise(blocks) if a.window != b.window and a.asleep]
@@ -177,7 +177,7 @@ def _mark_evictions(figure: go.Figure, blocks: list[_Block], tree: xr.DataTree, 
     _write(figure, f"\u2715 {_shortly(eviction_words(tree, ends[-1][0].window))}", "right", colours.wrong)
 
 
-def _point(figure: go.Figure, blocks: list[_Block], tree: xr.DataTree, moment: tuple[int, int], theme: Theme) -> None:
+def _point(figure: Draft, blocks: list[_Block], tree: xr.DataTree, moment: tuple[int, int], theme: Theme) -> None:
     """Put an arrow under the block looked at, and name it below, at the left."""
     window, sleep_pass = moment
     block = next(block for block in blocks if block.window == window and block.sleep_pass == max(sleep_pass, 1))
@@ -192,7 +192,7 @@ def _point(figure: go.Figure, blocks: list[_Block], tree: xr.DataTree, moment: t
     _write(figure, f"\u25b2 w {window}, {_shortly(pass_name(tree, window, sleep_pass))}", "left", palette(theme).text)
 
 
-def _write(figure: go.Figure, text: str, side: str, colour: str) -> None:
+def _write(figure: Draft, text: str, side: str, colour: str) -> None:
     at = {"x": 0.0 if side == "left" else 1.0, "xref": "paper", "xanchor": side, "y": 0, "yanchor": "bottom"}
     figure.add_annotation(text=text, showarrow=False, font={"size": 11, "color": colour}, **at)
 

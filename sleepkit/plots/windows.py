@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 import xarray as xr
 
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import Theme, dress, palette, pass_colour
 
 
@@ -23,18 +24,18 @@ def throughput(
         title: title of the figure.
         height: pixels.
     """
-    figure, lengths = go.Figure(), [f"L = {length}" for length in data.window_len.values.tolist()]
+    figure, lengths = Draft(), [f"L = {length}" for length in data.window_len.values.tolist()]
     _add_bars(figure, lengths, tokens / data.at_once_seconds, "all windows at once, N = 1", "rgba(0,0,0,0)", palette(theme).muted)
     for n_passes in data.n_passes.values.tolist():
         rate, colour = tokens / data.seconds.sel(n_passes=n_passes), pass_colour(n_passes, theme)
         _add_bars(figure, lengths, rate, f"window by window, N = {n_passes}", colour, colour)
     dress(figure, theme=theme, title=title, height=height)
     figure.update_layout(barmode="group")
-    figure.update_yaxes(title_text="tokens a second", rangemode="tozero")
-    return figure
+    figure.update_yaxes(title={"text": "tokens a second"}, rangemode="tozero")
+    return figure.done()
 
 
-def _add_bars(figure: go.Figure, lengths: list[str], rate: xr.DataArray, name: str, fill: str, line: str) -> None:
+def _add_bars(figure: Draft, lengths: list[str], rate: xr.DataArray, name: str, fill: str, line: str) -> None:
     middle = rate.median("round")
     low, high = rate.quantile(0.25, "round"), rate.quantile(0.75, "round")
     figure.add_bar(

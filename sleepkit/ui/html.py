@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from sleepkit.plots import Theme, palette, pass_name
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import FONT, dress
 from sleepkit.results import group
 from sleepkit.ui.picture import Picture
@@ -152,7 +153,7 @@ def arrays(tree: xr.DataTree, theme: Theme) -> str:
 
 def empty_figure(reason: str, theme: Theme) -> go.Figure:
     """Return a figure that says why there is nothing to see."""
-    figure = dress(go.Figure(), theme=theme)
+    figure = dress(Draft(), theme=theme)
     # Another revision than that of full figures, or plotly would keep the axes of the one for the other.
     figure.update_layout(uirevision="empty")
     figure.add_annotation(
@@ -160,7 +161,7 @@ def empty_figure(reason: str, theme: Theme) -> go.Figure:
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return figure
+    return figure.done()
 
 
 def _answer_table(rows: list[str], n_answers: int, theme: Theme) -> str:

@@ -24,6 +24,10 @@ _STYLE = {
 }
 
 
+# Panel waits 50 ms for more before it looks at what a widget sent; what belongs together comes at once.
+_PROMPT_MS = 4
+
+
 class DrawerName(JSComponent):
     """Gives the drawer it stands in a name: on a phone the drawer is a dialog, and the template gives it none."""
 
@@ -66,4 +70,7 @@ def framed(title: str, body: list[Any], *, sidebar: Any = None, dark: bool = Fal
         page.sidebar_open = sidebar is not None and event.new is width.large
 
     width.param.watch(open_where_there_is_room, "current")
+    widgets: list[Any] = page.select(pn.widgets.WidgetBase)
+    for widget in widgets:
+        widget._debounce = _PROMPT_MS
     return page

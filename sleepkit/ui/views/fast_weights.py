@@ -98,7 +98,8 @@ class FastWeightsView(View):
             return plots.state_norm(
                 tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head, theme=state.colours
             )
-        return _written(picture, layer, state)
+        change = plots.fast_weight_change(tree, layer=layer, window=state.window, theme=state.colours)
+        return change.update_xaxes(title_text="pass (1 reads)")
 
     def _curve_summary(self, picture: Picture, layer: int, shown: int) -> str:
         state, tree = self.state, picture.tree
@@ -117,32 +118,3 @@ class FastWeightsView(View):
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view
-
-
-def _written(picture: Picture, layer: int, state: ExplorerState) -> go.Figure:
-    """Draw how much each pass writes, the window looked at in colour before the others in grey."""
-    change = plots.fast_weight_change(picture.tree, layer=layer, theme=state.colours)
-    colours, name = plots.palette(state.colours), f"window {state.window}"
-    for window, line in enumerate(change.data):
-        here = window == state.window
-        line.update(
-            line={"color": colours.accent if here else colours.floor, "width": 3 if here else 1.5},
-            marker={"size": 8 if here else 5},
-            opacity=1.0 if here else 0.6,
-        )
-    change.data = [*(line for window, line in enumerate(change.data) if window != state.window), change.data[state.window]]
-    change.update_layout(showlegend=False)
-    change.add_annotation(
-        text=f"<b>{name}</b>, others grey",
-        x=0.98,
-        y=0.98,
-        xref="paper",
-        yref="paper",
-        xanchor="right",
-        yanchor="top",
-        showarrow=False,
-        font={"size": 11, "color": colours.accent},
-    )
-    change.update_xaxes(title_text="pass (1 reads)")
-    change.update_yaxes(title_text="change written, |dS|")
-    return change

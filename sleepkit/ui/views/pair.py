@@ -8,6 +8,7 @@ import xarray as xr
 
 from sleepkit import plots
 from sleepkit.errors import InvalidInputError, require
+from sleepkit.plots.draft import Draft
 from sleepkit.plots.theme import dress
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
@@ -195,15 +196,14 @@ def _gain(gain: xr.DataArray | None, state: ExplorerState) -> go.Figure:
     if gain is None:
         return html.empty_figure(_UNKNOWN, state.colours)
     colours = plots.palette(state.colours)
-    figure = go.Figure(
-        go.Bar(
-            x=[str(depth) for depth in gain.depth.values.tolist()],
-            y=gain.values.tolist(),
-            marker_color=[colours.right if value >= 0 else colours.wrong for value in gain.values],
-            hovertemplate="depth %{x}: %{y:+.1%}<extra></extra>",
-        )
+    figure = Draft()
+    figure.add_bar(
+        x=[str(depth) for depth in gain.depth.values.tolist()],
+        y=gain.values.tolist(),
+        marker={"color": [colours.right if value >= 0 else colours.wrong for value in gain.values]},
+        hovertemplate="depth %{x}: %{y:+.1%}<extra></extra>",
     )
     dress(figure, theme=state.colours)
-    figure.update_xaxes(title_text="reasoning depth", type="category")
-    figure.update_yaxes(title_text="accuracy gained", tickformat="+.0%")
-    return figure
+    figure.update_xaxes(title={"text": "reasoning depth"}, type="category")
+    figure.update_yaxes(title={"text": "accuracy gained"}, tickformat="+.0%")
+    return figure.done()
