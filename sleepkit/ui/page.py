@@ -3,7 +3,9 @@
 from typing import Any
 
 import panel as pn
+import param
 from panel.custom import JSComponent
+from panel.util.parameters import edit_readonly
 from panel_material_ui.template.base import BreakpointSwitcher, Page
 
 _STYLE = {
@@ -26,6 +28,15 @@ _STYLE = {
 
 # Panel waits 50 ms for more before it looks at what a widget sent; what belongs together comes at once.
 _PROMPT_MS = 4
+
+
+class Quiet(param.Parameterized):
+    """What a page's own sign of work follows in place of the whole server's.
+
+    Following that, any event of anybody rewrote every page, for some 10 ms each, and the server kept all pages for ever.
+    """
+
+    busy = param.Boolean(default=False, doc="Whether the sign is on.")
 
 
 class DrawerName(JSComponent):
@@ -70,6 +81,8 @@ def framed(title: str, body: list[Any], *, sidebar: Any = None, dark: bool = Fal
         page.sidebar_open = sidebar is not None and event.new is width.large
 
     width.param.watch(open_where_there_is_room, "current")
+    with edit_readonly(page):
+        page.busy = Quiet().param.busy
     widgets: list[Any] = page.select(pn.widgets.WidgetBase)
     for widget in widgets:
         widget._debounce = _PROMPT_MS

@@ -10,6 +10,7 @@ from panel_material_ui.template.base import Page
 
 from sleepkit.ui import limits
 from sleepkit.ui.page import framed
+from sleepkit.ui.upkeep import UPKEEP
 
 _FULL = (
     '<div class="sk-full" role="alert" style="max-width:40em;margin:3em auto;font-size:16px;line-height:1.5">'
@@ -63,6 +64,7 @@ def seated(build: Callable[[], Page]) -> Callable[[], Page]:
 
         def leave(_context: Any) -> None:
             SEATS.leave(session)
+            UPKEEP.plan(lambda: len(SEATS) > 0)
 
         document.on_session_destroyed(leave)
         try:

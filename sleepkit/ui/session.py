@@ -13,9 +13,11 @@ from sleepkit.ui.compute import N_EXAMPLES, SupersededError, Turn, Turns, Worksh
 from sleepkit.ui.controls import Controls
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.screen import Screen
+from sleepkit.ui.seats import SEATS
 from sleepkit.ui.state import ASKED, LOOKED_AT, AccuracyRequest, ExplorerState, TraceRequest, as_on_card, beyond_training
 from sleepkit.ui.status import StatusLine
 from sleepkit.ui.subject import subject
+from sleepkit.ui.upkeep import UPKEEP
 
 # What is typed is looked at when the keys have rested for this long.
 _TYPING_PAUSE_S = 0.35
@@ -138,6 +140,8 @@ class ExplorerSession:
     async def _warm(self) -> None:
         await asyncio.sleep(1.0)  # the browser draws first
         await self._workshop.warm(self.state.model)
+        if len(SEATS):  # a server's, not a notebook's, process is ours to tune
+            UPKEEP.settle()
 
     def _reporter(self, turn: Turn, number: int = 0, n_parts: int = 1) -> Any:
         """Return what a worker calls with what is done: it shows progress, and stops the work when the turn is over."""
