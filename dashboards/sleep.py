@@ -1,6 +1,6 @@
 """The dashboard of sleepkit: ``panel serve dashboards/sleep.py``."""
 
-from sleepkit.ui import build_app
+from sleepkit.ui.door import open_app
 from sleepkit.ui.seats import seated
 
-seated(build_app)().servable()
+seated(open_app)().servable()

@@ -204,12 +204,15 @@ def wait_until_full(page: "Page", *, timeout_s: float = 60.0) -> None:
     end = time.perf_counter() + timeout_s
     empty, missing = dict(PANES[tab]), list[str]()
     while time.perf_counter() < end:
-        empty = {name: n for name, n in empty.items() if _n_drawn(page, name) < n}
-        missing = sorted(empty)
-        if tab == "single" and not page.locator(".sk-text .sk-answer").count():
-            missing.append("text")
-        if not _has_controls(page):
-            missing.append("controls")
+        for name in list(empty):
+            if _n_drawn(page, name) < empty[name]:
+                break
+            del empty[name]
+        missing = sorted(empty)  # looking is work for the page as well: one thing after the other
+        if not missing and tab == "single" and not page.locator(".sk-text .sk-answer").count():
+            missing = ["text"]
+        if not missing and not _has_controls(page):
+            missing = ["controls"]
         if not missing:
             return
         page.wait_for_timeout(20)
@@ -298,7 +301,7 @@ def _has_controls(page: "Page") -> bool:
     """Whether the controls are to be seen, or the page is too narrow for them."""
     size = page.viewport_size
     narrow = size is not None and size["width"] < NARROW
-    return narrow or select(page, MODEL_SELECT).is_visible()
+    return narrow or slider(page, N_SLIDER).is_visible()
 
 
 def _n_drawn(page: "Page", pane: str) -> int:

@@ -39,7 +39,7 @@ class Visitor:
         self._slider, self._figure, self._pass, self._last_pass = "", "", 0, 0
 
     async def __aenter__(self) -> Self:
-        """Load the page and connect as its scripts would; the document that is sent then holds the first figures."""
+        """Load the page, connect as its scripts would, and read what the page is filled with until the figures are there."""
         async with asyncio.timeout(_WAIT_S):
             page = (await AsyncHTTPClient().fetch(self._address, request_timeout=_WAIT_S)).body.decode()
             found = _TOKEN.search(page)
@@ -51,8 +51,10 @@ class Visitor:
             )
             await self._message()  # the server's greeting
             await self._send(Protocol().create("PULL-DOC-REQ"))
-            self._know((await self._message("PULL-DOC-REPLY"))["doc"])
+            await self._message("PULL-DOC-REPLY")
             await self._patch(_READY)
+            while not (self._slider and self._figure):
+                self._know(await self._message("PATCH-DOC"))
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -74,9 +76,9 @@ class Visitor:
             await self._until_drawn(f"after pass {self._pass} of {self._last_pass}")
         return time.perf_counter() - began
 
-    def _know(self, document: dict[str, Any]) -> None:
+    def _know(self, change: dict[str, Any]) -> None:
         """Find the slider of the passes and the first figure of the fast weights."""
-        for each in _objects(document):
+        for each in _objects(change):
             attributes = each.get("attributes", {})
             if str(attributes.get("label", "")).startswith(PASS_SLIDER) and "value" in attributes:
                 self._slider, self._pass, self._last_pass = each["id"], attributes["value"], attributes["end"]

@@ -4,13 +4,15 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmu
+import plotly.graph_objects as go
 from panel_material_ui.template.base import Page
 
 from sleepkit.errors import SleepkitError
 from sleepkit.ui.compute import Workshop, shared_workshop
-from sleepkit.ui.page import framed
+from sleepkit.ui.door import OPENING, open_frame
+from sleepkit.ui.page import fill
 from sleepkit.ui.session import ExplorerSession
-from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState
+from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState, opening_request
 from sleepkit.ui.status import StatusLine
 from sleepkit.ui.subject import subject
 from sleepkit.ui.tour import Tour
@@ -18,7 +20,6 @@ from sleepkit.ui.views.base import SMALL_TOGGLE
 
 _BAR = {"flex-wrap": "wrap", "row-gap": "4px", "align-items": "center"}
 _SMALL = {"padding": "1px 8px", "textTransform": "none", "whiteSpace": "nowrap"}
-_TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
 
 
 class Refusals:
@@ -41,7 +42,7 @@ class Refusals:
             status.refuse(self._waiting.pop(0), "address")
 
 
-def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None = None) -> Page:
+def build_app(model_name: str = OPENING, *, workshop: Workshop | None = None) -> Page:
     """Build the dashboard of one session.
 
     Args:
@@ -51,7 +52,22 @@ def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None
     Raises:
         InvalidInputError: if there is no such model, or the explorer cannot show it.
     """
-    pn.extension("plotly", notifications=False)
+    page = open_frame()
+    furnish(page, model_name, workshop=workshop)
+    return page
+
+
+def furnish(page: Page, model_name: str = OPENING, *, workshop: Workshop | None = None) -> None:
+    """Put the dashboard of one session into the frame of its page.
+
+    Args:
+        page: what ``door.open_frame`` returned.
+        model_name: as for ``build_app``.
+        workshop: as for ``build_app``.
+
+    Raises:
+        InvalidInputError: as ``build_app``.
+    """
     workshop = shared_workshop() if workshop is None else workshop
     state, refused = ExplorerState(), Refusals()
     state.adopt(subject(_model_asked_for(model_name, refused)))
@@ -63,10 +79,18 @@ def build_app(model_name: str = "rule110-explorer", *, workshop: Workshop | None
         state.param.watch(lambda event: location.update_query(model=event.new), "model", precedence=1)
     session = ExplorerSession(state, workshop)
     refused.show_on(session.status)
-    page = _page(session)
+    page.dark_theme = state.theme == "dark"
     page.param.watch(lambda event: state.param.update(theme="dark" if event.new else "light"), "dark_theme")
+    fill(page, _body(session), sidebar=session.controls)
     pn.state.onload(session.start)
-    return page
+
+
+def prepare(model_name: str = OPENING) -> None:
+    """Read, and keep for all sessions, what the first picture of a model needs; outside the event loop."""
+    source, asked = shared_workshop().source, opening_request(subject(model_name))
+    for n_passes in (asked.n_passes, 1):
+        source.known(asked.at(n_passes))
+    go.Figure({"data": [{"type": "heatmap"}, {"type": "bar"}, {"type": "scatter"}]})  # plotly loads its parts when they are used
 
 
 def _model_asked_for(default: str, refused: Refusals) -> str:
@@ -88,7 +112,7 @@ def _address_error(values: dict[str, Any]) -> str:
     return f"address: must hold settings within their bounds, got {text}"
 
 
-def _page(session: ExplorerSession) -> Page:
+def _body(session: ExplorerSession) -> list[Any]:
     state, tour = session.state, Tour(session.state)
     tabs = pmu.RadioButtonGroup.from_param(
         state.param.tab, options=TABS, label="", size="small", margin=(0, 8, 0, 0), sx=SMALL_TOGGLE
@@ -98,5 +122,4 @@ def _page(session: ExplorerSession) -> Page:
     guide = pmu.Button(label="Tour", variant="outlined", size="small", height=30, margin=(0, 8, 0, 0), sx=_SMALL)
     guide.on_click(lambda _: tour.start())
     bar = pn.Row(tabs, copy, guide, session.status, sizing_mode="stretch_width", margin=(4, 0, 0, 0), styles=_BAR)
-    body = [session.finding, bar, tour, session.screen]
-    return framed(_TITLE, body, sidebar=session.controls, dark=state.theme == "dark")
+    return [session.finding, bar, tour, session.screen]

@@ -6,10 +6,12 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 from panel.util.parameters import edit_readonly
-from panel_material_ui.template.base import BreakpointSwitcher, Page
+from panel_material_ui.template.base import Page
 
 _STYLE = {
     "& .MuiToolbar-root": {"minHeight": "44px"},
+    # A title that is too long is cut, so that the switch of the theme stays on the screen.
+    "& .MuiToolbar-root > div, & .MuiToolbar-root > div > a": {"minWidth": 0},
     "& .MuiAppBar-root h3": {
         "fontSize": "18px",
         "lineHeight": 1.4,
@@ -54,6 +56,23 @@ class DrawerName(JSComponent):
     """
 
 
+class Wideness(JSComponent):
+    """Tells, as soon as the page stands, whether it has room for controls beside the panes, and again when that changes."""
+
+    wide = param.Boolean(default=None, allow_None=True, doc="Whether there is room; None before it is known.")
+
+    _esm = """
+    export function render({model}) {
+      const query = window.matchMedia("(min-width: 600px)")
+      const tell = () => { model.wide = query.matches }
+      query.addEventListener("change", tell)
+      model.on("remove", () => query.removeEventListener("change", tell))
+      tell()
+      return document.createElement("span")
+    }
+    """
+
+
 def framed(title: str, body: list[Any], *, sidebar: Any = None, dark: bool = False) -> Page:
     """Return a page.
 
@@ -63,27 +82,50 @@ def framed(title: str, body: list[Any], *, sidebar: Any = None, dark: bool = Fal
         sidebar: the controls; on a phone they lie over the panes and open when asked for.
         dark: start with dark colours.
     """
-    width = BreakpointSwitcher(breakpoint="sm", small=pn.Spacer(height=0), large=pn.Spacer(height=0), height=0, margin=0)
+    page = frame(title, with_controls=sidebar is not None, dark=dark)
+    fill(page, body, sidebar=sidebar)
+    return page
+
+
+def frame(title: str, *, with_controls: bool, dark: bool = False) -> Page:
+    """Return a page of which nothing but the bar is there yet.
+
+    Args:
+        title: in the bar.
+        with_controls: whether there will be a sidebar.
+        dark: start with dark colours.
+    """
+    wideness = Wideness(height=0, margin=0)
     # Long lines and wide tables scroll where they are.
     styles = {"contain": "inline-size"}
     page = Page(
         title=title,
-        sidebar=[] if sidebar is None else [DrawerName(height=0, margin=0), sidebar],
-        main=[pn.Column(*body, width, sizing_mode="stretch_width", margin=(6, 14), styles=styles)],
+        main=[pn.Column(wideness, sizing_mode="stretch_width", margin=(6, 14), styles=styles)],
         sidebar_width=272,
         dark_theme=dark,
         sidebar_resizable=False,
         sidebar_open=False,
         sx=_STYLE,
     )
-
-    def open_where_there_is_room(event: Any) -> None:
-        page.sidebar_open = sidebar is not None and event.new is width.large
-
-    width.param.watch(open_where_there_is_room, "current")
+    if with_controls:
+        wideness.jslink(page, wide="sidebar_open")  # in the browser: the controls need not wait for the server
     with edit_readonly(page):
         page.busy = Quiet().param.busy
+    return page
+
+
+def fill(page: Page, body: list[Any], *, sidebar: Any = None) -> None:
+    """Put what a page is about into its frame; what stood there before goes.
+
+    Args:
+        page: what ``frame`` returned.
+        body: what stands in the main area, below each other.
+        sidebar: the controls.
+    """
+    column = page.main[0]
+    column.objects = [*body, column.objects[-1]]
+    if sidebar is not None:
+        page.sidebar = [DrawerName(height=0, margin=0), sidebar]
     widgets: list[Any] = page.select(pn.widgets.WidgetBase)
     for widget in widgets:
         widget._debounce = _PROMPT_MS
-    return page

@@ -19,8 +19,8 @@ from tornado.web import RedirectHandler
 
 from sleepkit.errors import refuse, require
 from sleepkit.ui import limits
-from sleepkit.ui.app import build_app
 from sleepkit.ui.auth import PasswordFile, read_users
+from sleepkit.ui.door import open_app
 from sleepkit.ui.seats import seated
 
 LOCAL = "127.0.0.1"
@@ -70,7 +70,7 @@ def pages(root: Path = Serving.root) -> dict[str, Any]:
     Args:
         root: the folder of all runs.
     """
-    found: dict[str, Any] = {"sleep": seated(build_app)}
+    found: dict[str, Any] = {"sleep": seated(open_app)}
     if importlib.util.find_spec(_LAB) is not None:
         found["runs"] = seated(functools.partial(_lab, root))
     return found

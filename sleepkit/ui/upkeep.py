@@ -30,9 +30,15 @@ class Upkeep:
         Args:
             anybody: tells whether there are visitors then.
         """
-        if not self._planned:
-            self._planned = True
-            asyncio.get_running_loop().call_later(_LATER_S, self._tidy, anybody)
+        if self._planned:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # nobody waits for this thread
+            self._tidy(anybody)
+            return
+        self._planned = True
+        loop.call_later(_LATER_S, self._tidy, anybody)
 
     def _tidy(self, anybody: Callable[[], bool]) -> None:
         self._planned = False

@@ -61,6 +61,12 @@ def test_what_a_page_leaves_is_freed_while_others_look_and_what_settled_stays() 
     assert gc.get_freeze_count() == n_frozen
 
 
+def test_outside_an_event_loop_it_is_freed_at_once() -> None:
+    ring = left_ring()
+    Upkeep().plan(lambda: True)
+    assert ring() is None
+
+
 def test_with_nobody_there_even_what_had_settled_is_freed() -> None:
     ring, keeper = left_ring(), Upkeep()
     gc.freeze()

@@ -1,0 +1,67 @@
+"""The way into the dashboard: a visitor gets the frame of the page at once, and it is furnished when the browser is ready for it.
+
+A browser reads the page's scripts for about a second. A server that has just started loads its own modules meanwhile, in a
+thread, instead of before it answers; nothing of them is imported here.
+"""
+
+import asyncio
+import functools
+import importlib
+import threading
+from concurrent.futures import Future
+from html import escape
+from typing import Any
+
+import panel as pn
+from panel_material_ui.template.base import Page
+
+from sleepkit.ui.page import fill, frame
+
+TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
+OPENING = "rule110-explorer"
+_WAIT = '<p class="sk-wait" role="status" style="margin:24px 4px;font-size:15px">{}</p>'
+
+
+def open_app() -> Page:
+    """Return the frame of the dashboard, which fills as soon as the browser has it."""
+    page = open_frame()
+    fill(page, [pn.pane.HTML(_WAIT.format("Opening the explorer."), sizing_mode="stretch_width")])
+    loaded = _load()
+
+    async def enter() -> None:
+        try:
+            app = await asyncio.wrap_future(loaded)
+            with pn.io.hold():
+                app.furnish(page)
+        except Exception as error:
+            fill(page, [pn.pane.HTML(_WAIT.format(escape(f"The explorer cannot open: {error}")), sizing_mode="stretch_width")])
+            raise
+
+    pn.state.onload(enter)
+    return page
+
+
+def open_frame() -> Page:
+    """Return the page of the dashboard with nothing but its bar, in the colours that the address asks for."""
+    pn.extension("plotly", notifications=False)
+    location = pn.state.location
+    dark = location is not None and location.query_params.get("theme") == "dark"
+    return frame(TITLE, with_controls=True, dark=dark)
+
+
+@functools.cache
+def _load() -> "Future[Any]":
+    """Begin to load the dashboard in a thread, once in a process, and return what will be its module."""
+    loaded: Future[Any] = Future()
+
+    def load() -> None:
+        try:
+            app = importlib.import_module("sleepkit.ui.app")
+            app.prepare()
+            loaded.set_result(app)
+        except BaseException as error:
+            loaded.set_exception(error)
+            raise
+
+    threading.Thread(target=load, name="load", daemon=True).start()
+    return loaded

@@ -1,0 +1,79 @@
+"""The way in: a frame at once, the dashboard in it as soon as it is loaded, and a reason if it cannot be."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sleepkit.errors import InvalidInputError
+from sleepkit.ui import door
+
+WAIT_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def unloaded() -> Iterator[None]:
+    door._load.cache_clear()
+    yield
+    door._load.cache_clear()
+
+
+def words(page: Any) -> str:
+    return " ".join(str(part.object) for part in page.main[0] if hasattr(part, "object"))
+
+
+async def opened(wanted: str) -> Any:
+    """Open the dashboard and wait until its page says something."""
+    page = door.open_app()
+    assert "Opening the explorer" in words(page), "before anything is loaded"
+    end = time.monotonic() + WAIT_S
+    while wanted not in words(page) and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    return page
+
+
+def test_the_frame_is_there_at_once_and_fills() -> None:
+    page = asyncio.run(opened("sk-finding"))
+    assert "With N = 4 this model answers" in words(page)
+    assert "Opening" not in words(page)
+    assert len(page.sidebar) == 2
+
+
+def test_what_cannot_be_loaded_is_said_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sleepkit.ui import app
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise InvalidInputError("model: must be whole, got <half>")
+
+    monkeypatch.setattr(app, "furnish", refuse)
+    page = asyncio.run(opened("cannot open"))
+    assert "The explorer cannot open: model: must be whole, got &lt;half&gt;" in words(page)
+    assert page.sidebar == []
+
+
+def test_the_way_in_needs_nothing_of_the_dashboard() -> None:
+    """Else a server that has just started would load it before it answers."""
+    code = (
+        "import sys, sleepkit.ui.door, sleepkit.ui.seats\n"
+        "print(sorted({'pandas', 'xarray', 'plotly', 'torch', 'sleepkit.ui.app'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_it_is_loaded_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sleepkit.ui import app
+
+    prepared: list[str] = []
+    monkeypatch.setattr(app, "prepare", lambda: prepared.append("once"))
+    first, second = door._load(), door._load()
+    assert first.result(timeout=WAIT_S) is second.result(timeout=WAIT_S) is app
+    assert prepared == ["once"]
