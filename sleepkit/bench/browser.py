@@ -260,9 +260,9 @@ def plots(page: "Page", pane: str) -> "Locator":
 def open_controls(page: "Page") -> None:
     """Open the drawer with the controls, if it is closed, as it is on a phone."""
     handle = slider(page, PASS_SLIDER)
-    if not handle.count():
+    if _is_narrow(page) and not handle.count():
         page.get_by_role("button", name="Open drawer").click()
-        handle.wait_for(state="attached")
+    handle.wait_for(state="attached")
 
 
 def violations(page: "Page") -> list[dict[str, Any]]:
@@ -299,9 +299,12 @@ def _selector(target: list[Any]) -> str:
 
 def _has_controls(page: "Page") -> bool:
     """Whether the controls are to be seen, or the page is too narrow for them."""
+    return _is_narrow(page) or slider(page, PASS_SLIDER).is_visible()
+
+
+def _is_narrow(page: "Page") -> bool:
     size = page.viewport_size
-    narrow = size is not None and size["width"] < NARROW
-    return narrow or slider(page, N_SLIDER).is_visible()
+    return size is not None and size["width"] < NARROW
 
 
 def _n_drawn(page: "Page", pane: str) -> int:

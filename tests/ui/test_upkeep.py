@@ -2,15 +2,23 @@
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import Iterator
 
 import panel as pn
 import pytest
+from panel.io.server import get_server
 from panel.util.parameters import edit_readonly
+from tornado.ioloop import IOLoop
 
+from sleepkit.bench.browser import free_port
+from sleepkit.bench.visitor import Visitor
 from sleepkit.ui import upkeep
+from sleepkit.ui.door import open_app
 from sleepkit.ui.page import framed
+from sleepkit.ui.seats import seated
+from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.upkeep import Upkeep
 from tests.support.pages import built
 
@@ -91,3 +99,32 @@ def test_a_page_does_not_follow_the_work_of_others_and_can_be_freed() -> None:
         pn.state.busy = False
     after = [watcher for kinds in pn.state.param.watchers.get("busy", {}).values() for watcher in kinds]
     assert after == before
+
+
+def test_a_server_forgets_visitors_who_left() -> None:
+    def sessions() -> int:
+        return sum(type(each) is ExplorerSession for each in gc.get_objects())
+
+    async def come_and_go() -> tuple[int, int]:
+        port = free_port()
+        options = {"unused_session_lifetime_milliseconds": 100, "check_unused_sessions_milliseconds": 100}
+        pages = {"sleep": seated(open_app)}
+        server = get_server(pages, port=port, show=False, start=False, loop=IOLoop.current(), **options)
+        server.start()
+        visitors = [Visitor(f"http://localhost:{port}/sleep?example={number}") for number in (1, 2)]
+        for visitor in visitors:
+            await visitor.__aenter__()
+            await visitor.scrub_s()
+        n_there = sessions()
+        for visitor in visitors:
+            await visitor.__aexit__(None, None, None)
+        end = time.monotonic() + 60.0
+        while sessions() > n_before and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+        server.stop()
+        return n_there, sessions()
+
+    gc.collect()
+    n_before = sessions()
+    n_there, n_left = asyncio.run(come_and_go())
+    assert (n_there, n_left) == (n_before + 2, n_before)
