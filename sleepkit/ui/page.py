@@ -35,7 +35,7 @@ _PROMPT_MS = 4
 class Quiet(param.Parameterized):
     """What a page's own sign of work follows in place of the whole server's.
 
-    Following that, any event of anybody rewrote every page, for some 10 ms each, and the server kept all pages for ever.
+    Following that, any event of anybody rewrote every open page, for some 10 ms each.
     """
 
     busy = param.Boolean(default=False, doc="Whether the sign is on.")

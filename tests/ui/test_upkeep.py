@@ -90,7 +90,7 @@ def test_with_nobody_there_even_what_had_settled_is_freed() -> None:
     assert gc.get_freeze_count() > 10_000
 
 
-def test_a_page_does_not_follow_the_work_of_others_and_can_be_freed() -> None:
+def test_a_page_does_not_follow_the_work_of_others() -> None:
     before = [watcher for kinds in pn.state.param.watchers.get("busy", {}).values() for watcher in kinds]
     page = built(lambda: framed("title", [pn.pane.HTML("text")]))
     with edit_readonly(pn.state):
