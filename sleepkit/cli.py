@@ -306,7 +306,7 @@ def _tasks_bench(options: argparse.Namespace) -> int:
     from sleepkit.bench.generation import rate
 
     require(options.batch_size >= 1, "--batch-size", "must be 1 or more", options.batch_size)
-    figures = rate(_task(options), max(1, 16384 // options.batch_size), options.batch_size, 5)
+    figures = rate(_task(options), options.batch_size, seconds=0.2, repeats=5)
     tokens = f"{figures['Mtokens_per_s']} million tokens a second ({figures['lowest']} to {figures['highest']})"
     print(f"{tokens}, {figures['examples_per_s']} examples a second")
     return 0

@@ -117,7 +117,8 @@ def crowd(chrome: "Browser", given: CrowdSettings, *, progress: bool = False) ->
 
     ``drawn`` is what the one in the browser waits from its key to the painted picture, ``answered`` what the others wait until
     all of their picture has arrived. Memory is the resident set of the server's process: before the crowd, when one visitor had
-    come, scrubbed and left; at its most while the crowd was there; and after it left, ``leave_s`` later, with no other help.
+    come, scrubbed and left; at its most while the crowd was there; and after it left, ``leave_s`` later, with no other help. Then
+    a second crowd comes and goes: what it adds tells what is kept for ever from what an allocator keeps for the next.
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "serve.log")
@@ -137,19 +138,33 @@ def crowd(chrome: "Browser", given: CrowdSettings, *, progress: bool = False) ->
                     most = process.memory_info().rss
             finally:
                 others.leave()
-            for _ in bar(range(round(given.leave_s)), description="sessions end", progress=progress):
-                time.sleep(1.0)
+            _let_end(given.leave_s, progress)
             after = process.memory_info().rss
+            again = Crowd(server.address, given.n_sessions, given.think_s)
+            try:
+                again.come()
+                again.scrub()
+                time.sleep(_FIRST_SCRUB_S)
+            finally:
+                again.leave()
+            _let_end(given.leave_s, progress)
+            after_again = process.memory_info().rss
         trouble = troubles(log.read_text())
     return {
         "n_sessions": given.n_sessions,
         "in_browser": 1,
         "drawn": latencies(drawn) if drawn else None,
         "answered": latencies(others.took_s) if others.took_s else None,
-        "errors": [*lost, *complaints.errors, *others.errors, *trouble],
+        "errors": [*lost, *complaints.errors, *others.errors, *again.errors, *trouble],
         "memory_MiB": {"before": round(before / _MIB), "with_all": round(most / _MIB), "after": round(after / _MIB)},
         "memory_growth_MiB": round((after - before) / _MIB, 1),
+        "memory_growth_again_MiB": round((after_again - after) / _MIB, 1),
     }
+
+
+def _let_end(leave_s: float, progress: bool) -> None:
+    for _ in bar(range(round(leave_s)), description="sessions end", progress=progress):
+        time.sleep(1.0)
 
 
 def troubles(log: str) -> list[str]:

@@ -65,7 +65,7 @@ def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
         Verdict(
             "memory of the server after they left, growth",
             f"< {GROWTH_MIB:g} MiB",
-            f"{crowd['memory_growth_MiB']:.0f} MiB",
+            f"{crowd['memory_growth_MiB']:.0f} MiB; {crowd['memory_growth_again_MiB']:.0f} more by a second crowd",
             crowd["memory_growth_MiB"] < GROWTH_MIB,
         ),
         Verdict("requests beyond localhost, console errors", "0", f"{elsewhere}, {errors}", elsewhere == errors == 0),

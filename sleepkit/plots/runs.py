@@ -1,5 +1,6 @@
 """Training runs, overlaid while they train: curves over their steps, accuracy by depth, which N were drawn."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -23,6 +24,7 @@ _COLOURS = {
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "2px,6px")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "pentagon", "hexagon2")
 _SHAPES = ("", "/", "x", ".", "\\", "+", "-", "|")
+_BARS = 0.8  # of the room between two N, for the bars of one
 _TITLES = {
     "loss": "loss, nats",
     "accuracy": "accuracy of one answer",
@@ -165,13 +167,21 @@ def run_passes(
         height: pixels.
     """
     figure, most = Draft(), max((n for made in counts for n in made), default=1)
+    sharing = collections.Counter(n for made in counts if sum(made.values()) for n in made)
+    placed: collections.Counter[int] = collections.Counter()
     for run, made in zip(runs, counts, strict=True):
         total = sum(made.values())
         if not total:
             continue
+        # The bars of one N stand side by side around its tick, as many as there are.
+        widths = [_BARS / sharing[n] for n in made]
+        offsets = [-_BARS / 2 + placed[n] * width for n, width in zip(made, widths, strict=True)]
+        placed.update(made.keys())
         figure.add_bar(
             x=list(made),
             y=[count / total for count in made.values()],
+            width=widths,
+            offset=offsets,
             customdata=list(made.values()),
             name=run.label,
             marker={
@@ -181,7 +191,7 @@ def run_passes(
             hovertemplate=f"{run.label}<br>N = %{{x}}: %{{customdata:,}} steps, %{{y:.1%}}<extra></extra>",
         )
     dress(figure, theme=theme, height=height)
-    figure.update_layout(showlegend=False, barmode="group", bargap=0.25)
+    figure.update_layout(showlegend=False, barmode="overlay")
     figure.update_xaxes(
         title={"text": "N, passes of a step (1 = no sleep)"}, dtick=1, tickformat="d", range=[0.4, max(4, most) + 0.6]
     )

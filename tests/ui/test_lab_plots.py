@@ -59,6 +59,10 @@ def test_shares_of_steps_by_n_have_patterns_where_several_runs_are_drawn() -> No
     figure = plots.run_passes([line(2), line(2, slot=1)], [{1: 3, 4: 1}, {2: 4}])
     assert [list(bar.y) for bar in figure.data] == [[0.75, 0.25], [1.0]]
     assert len({bar.marker.pattern.shape for bar in figure.data}) == 2
+    many, one = figure.data
+    assert [many.offset[0] + many.width[0] / 2, one.offset[0] + one.width[0] / 2] == [0.0, 0.0], "around their ticks"
+    beside = plots.run_passes([line(2), line(2, slot=1)], [{4: 1}, {4: 4}]).data
+    assert beside[0].offset[0] + beside[0].width[0] == beside[1].offset[0] == 0.0, "side by side where they share an N"
     assert "run 0: N = 1 in 3 steps, N = 4 in 1 steps" in plots.run_passes_summary([line(2)], [{1: 3, 4: 1}])
 
 
