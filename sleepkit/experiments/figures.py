@@ -195,7 +195,8 @@ def _layers_and_passes(size: str) -> list[dict[str, int]]:
 
 def _depths(size: str) -> list[dict[str, int]]:
     depths = {"smoke": (1, 4), "cpu": (1, 2, 3, 4, 6, 8), "paper": (4, 8, 10, 12, 14, 16)}[size]
-    return [{"rollout_depth": depth, "seed": 0} for depth in depths]
+    seeds = (0, 1, 2) if size == "cpu" else (0,)
+    return [{"rollout_depth": depth, "seed": seed} for seed in seeds for depth in depths]
 
 
 _FIGURES = {
