@@ -15,7 +15,8 @@ class Upkeep:
     """Keeps collections short while there are visitors, and does the long ones while there are none."""
 
     def __init__(self) -> None:
-        self._settled = self._planned = False
+        self._settled = False
+        self._planned: asyncio.AbstractEventLoop | None = None  # where a collection is planned
 
     def settle(self) -> None:
         """Take all that is loaded by now out of later collections; only the first call does anything."""
@@ -30,18 +31,18 @@ class Upkeep:
         Args:
             anybody: tells whether there are visitors then.
         """
-        if self._planned:
-            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # nobody waits for this thread
             self._tidy(anybody)
             return
-        self._planned = True
+        if self._planned is loop:
+            return
+        self._planned = loop
         loop.call_later(_LATER_S, self._tidy, anybody)
 
     def _tidy(self, anybody: Callable[[], bool]) -> None:
-        self._planned = False
+        self._planned = None
         if anybody():
             gc.collect()
         else:

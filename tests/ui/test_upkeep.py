@@ -69,6 +69,19 @@ def test_what_a_page_leaves_is_freed_while_others_look_and_what_settled_stays() 
     assert gc.get_freeze_count() > 0.9 * n_frozen, "what nobody refers to goes without a collection"
 
 
+def test_a_loop_that_ended_too_early_does_not_keep_the_next_one_from_tidying() -> None:
+    keeper = Upkeep()
+
+    async def plan(wait_s: float) -> None:
+        keeper.plan(lambda: True)
+        await asyncio.sleep(wait_s)
+
+    asyncio.run(plan(0.0))
+    ring = left_ring()
+    asyncio.run(plan(0.1))
+    assert ring() is None
+
+
 def test_outside_an_event_loop_it_is_freed_at_once() -> None:
     ring = left_ring()
     Upkeep().plan(lambda: True)
