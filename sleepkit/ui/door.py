@@ -15,6 +15,7 @@ from typing import Any
 import panel as pn
 from panel_material_ui.template.base import Page
 
+from sleepkit.errors import SleepkitError
 from sleepkit.ui.page import fill, frame
 
 TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
@@ -25,7 +26,7 @@ _WAIT = '<p class="sk-wait" role="status" style="margin:24px 4px;font-size:15px"
 def open_app() -> Page:
     """Return the frame of the dashboard, which fills as soon as the browser has it."""
     page = open_frame()
-    fill(page, [pn.pane.HTML(_WAIT.format("Opening the explorer."), sizing_mode="stretch_width")])
+    fill(page, [_words("Opening the explorer.")])
     loaded = _load()
 
     async def enter() -> None:
@@ -33,12 +34,17 @@ def open_app() -> Page:
             app = await asyncio.wrap_future(loaded)
             with pn.io.hold():
                 app.furnish(page)
-        except Exception as error:
-            fill(page, [pn.pane.HTML(_WAIT.format(escape(f"The explorer cannot open: {error}")), sizing_mode="stretch_width")])
+        except Exception as error:  # whatever it is, the page must not wait for ever; it is raised again for the log
+            reason = str(error) if isinstance(error, SleepkitError) else "an error, which the server's log tells"
+            fill(page, [_words(f"The explorer cannot open: {reason}")])
             raise
 
     pn.state.onload(enter)
     return page
+
+
+def _words(text: str) -> pn.pane.HTML:
+    return pn.pane.HTML(_WAIT.format(escape(text)), sizing_mode="stretch_width")
 
 
 def open_frame() -> Page:

@@ -11,10 +11,15 @@ def built(build: Callable[[], Any]) -> Any:
     async def build_and_end() -> Any:
         page = build()
         await asyncio.sleep(0.01)
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for other in others:
-            other.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await end_others()
         return page
 
     return asyncio.run(build_and_end())
+
+
+async def end_others() -> None:
+    """End whatever else runs in this event loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -11,6 +11,7 @@ import pytest
 
 from sleepkit.errors import InvalidInputError
 from sleepkit.ui import door
+from tests.support.pages import end_others
 
 WAIT_S = 60.0
 
@@ -33,10 +34,7 @@ async def opened(wanted: str) -> Any:
     end = time.monotonic() + WAIT_S
     while wanted not in words(page) and time.monotonic() < end:
         await asyncio.sleep(0.01)
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for other in others:
-        other.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    await end_others()
     return page
 
 
@@ -47,15 +45,22 @@ def test_the_frame_is_there_at_once_and_fills() -> None:
     assert len(page.sidebar) == 2
 
 
-def test_what_cannot_be_loaded_is_said_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InvalidInputError("model: must be whole, got <half>"), "model: must be whole, got &lt;half&gt;"),
+        (OSError("/a/folder/of/the/server"), "an error, which the server&#x27;s log tells"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_on_the_page(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from sleepkit.ui import app
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise InvalidInputError("model: must be whole, got <half>")
+        raise error
 
     monkeypatch.setattr(app, "furnish", refuse)
     page = asyncio.run(opened("cannot open"))
-    assert "The explorer cannot open: model: must be whole, got &lt;half&gt;" in words(page)
+    assert f"The explorer cannot open: {said}<" in words(page)
     assert page.sidebar == []
 
 
