@@ -134,6 +134,7 @@ class Controls(pn.viewable.Viewer):
         self._window_len.value = str(state.window_len)
         if before is not None and before.subject.name != about.name:
             self.text.value = ""  # what was written for another model, be it refused
+            self.text_help.object = ""
         self._help.object = html.note(_HELP, state.colours)
         self.follow()
 

@@ -70,6 +70,7 @@ class Tour(pn.viewable.Viewer):
         self._back.on_click(lambda _: self._go(self._at - 1))
         self._next.on_click(lambda _: self._go(self._at + 1))
         close.on_click(lambda _: self._leave())
+        state.param.watch(lambda _: self._write(), "theme")
         self._view = pn.Row(
             self._text,
             self._back,
@@ -91,12 +92,16 @@ class Tour(pn.viewable.Viewer):
         if at == len(STEPS):
             self._leave()
             return
-        self._at, step = at, STEPS[at]
-        self._text.object = html.tour_step(step.title, step.text, at + 1, len(STEPS), self._state.colours)
+        self._at = at
+        self._write()
         self._back.disabled = at == 0
         self._next.label = "Done" if at == len(STEPS) - 1 else "Next"
         self._view.visible = True
-        self._state.param.update(**step.turn)
+        self._state.param.update(**STEPS[at].turn)
+
+    def _write(self) -> None:
+        step = STEPS[self._at]
+        self._text.object = html.tour_step(step.title, step.text, self._at + 1, len(STEPS), self._state.colours)
 
     def _leave(self) -> None:
         self._view.visible = False

@@ -15,10 +15,10 @@ from sleepkit.training import TaskSettings, train
 from sleepkit.ui import build_app, compute
 from sleepkit.ui.compute import Workshop
 from sleepkit.ui.session import ExplorerSession
-from sleepkit.ui.state import ExplorerState
+from sleepkit.ui.state import CURVES, ExplorerState
 from sleepkit.ui.subject import names, subject
 from sleepkit.ui.tour import STEPS, Tour
-from tests.support.pages import built
+from tests.support.pages import built, end_others
 from tests.support.runs import tiny_settings
 
 NAME = "rule110-explorer"
@@ -306,6 +306,29 @@ def test_the_tour_turns_the_explorer_step_by_step(session: ExplorerSession) -> N
     asyncio.run(walk())
     assert seen == [(1, "single"), (4, "single"), (4, "single"), (4, "side by side")]
     assert not tour._view.visible
+
+
+def test_the_tour_is_written_in_the_colours_of_the_theme(session: ExplorerSession) -> None:
+    tour = Tour(session.state)
+
+    async def look() -> tuple[str, str]:
+        tour.start()
+        before = str(tour._text.object)
+        session.state.theme = "dark"
+        await end_others()
+        return before, str(tour._text.object)
+
+    light, dark = asyncio.run(look())
+    assert light != dark
+    assert all(STEPS[0].title in text for text in (light, dark))
+
+
+def test_axes_of_one_kind_of_curve_are_not_kept_for_another(session: ExplorerSession) -> None:
+    kept = []
+    for curve in CURVES:
+        session.state.curve = curve
+        kept.append(session.screen.fast_weights._curve.shown.layout.uirevision)
+    assert len(set(kept)) == len(CURVES)
 
 
 def test_the_theme_reaches_every_figure(session: ExplorerSession) -> None:

@@ -83,10 +83,15 @@ class FastWeightsView(View):
         if asked != self._drawn_curve:
             self._drawn_curve = asked
             curves = (*key, state.curve)
-            self._curve.draw_known(curves, lambda: fit(self._curve_figure(picture, layer, shown), self._plot_height, l=52, b=40))
+            self._curve.draw_known(curves, lambda: self._fitted_curve(picture, layer, shown))
         self._shown = (state.window, shown)
         if self._shown in self._moments:
             self.player.value = self._moments.index(self._shown)
+
+    def _fitted_curve(self, picture: Picture, layer: int, shown: int) -> go.Figure:
+        figure = fit(self._curve_figure(picture, layer, shown), self._plot_height, l=52, b=40)
+        # Axes of one kind of curve, one of which is logarithmic, must not be kept for another.
+        return figure.update_layout(uirevision=self.state.curve)
 
     def _curve_figure(self, picture: Picture, layer: int, shown: int) -> go.Figure:
         state, tree = self.state, picture.tree
