@@ -5,6 +5,7 @@ import gc
 import time
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import panel as pn
 import pytest
@@ -14,7 +15,7 @@ from tornado.ioloop import IOLoop
 
 from sleepkit.bench.browser import free_port
 from sleepkit.bench.visitor import Visitor
-from sleepkit.ui import upkeep
+from sleepkit.ui import app, upkeep
 from sleepkit.ui.door import open_app
 from sleepkit.ui.page import framed
 from sleepkit.ui.seats import seated
@@ -114,13 +115,19 @@ def test_a_page_does_not_follow_the_work_of_others() -> None:
     assert after == before
 
 
-def test_a_server_forgets_visitors_who_left() -> None:
-    def sessions() -> int:
-        return sum(type(each) is ExplorerSession for each in gc.get_objects())
+def test_a_server_forgets_visitors_who_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = weakref.WeakSet[ExplorerSession]()
+
+    class Known(ExplorerSession):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            sessions.add(self)
+
+    monkeypatch.setattr(app, "ExplorerSession", Known)
 
     async def come_and_go() -> tuple[int, int]:
         port = free_port()
-        options = {"unused_session_lifetime_milliseconds": 100, "check_unused_sessions_milliseconds": 100}
+        options = {"unused_session_lifetime_milliseconds": 5000, "check_unused_sessions_milliseconds": 100}
         pages = {"sleep": seated(open_app)}
         server = get_server(pages, port=port, show=False, start=False, loop=IOLoop.current(), **options)
         server.start()
@@ -128,17 +135,13 @@ def test_a_server_forgets_visitors_who_left() -> None:
         for visitor in visitors:
             await visitor.__aenter__()
             await visitor.scrub_s()
-        n_there = sessions()
+        n_there = len(sessions)
         for visitor in visitors:
             await visitor.__aexit__(None, None, None)
         end = time.monotonic() + 60.0
-        while sessions() > n_before and time.monotonic() < end:
+        while len(sessions) and time.monotonic() < end:
             await asyncio.sleep(0.1)
         server.stop()
-        return n_there, sessions()
+        return n_there, len(sessions)
 
-    gc.collect()
-    n_before = sessions()
-    n_there, n_left = asyncio.run(come_and_go())
-    assert n_there == n_before + 2
-    assert n_left <= n_before, "sessions of earlier tests may go as well"
+    assert asyncio.run(come_and_go()) == (2, 0)
