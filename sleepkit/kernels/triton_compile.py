@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sleepkit.kernels.triton_conv import BLOCK_E, conv_tokens
-from sleepkit.kernels.triton_delta import BLOCK_V, LAUNCHES, Launch
+from sleepkit.kernels.triton_delta import ADDED, ADDING_WARPS, BLOCK_V, LAUNCHES, Launch
 from sleepkit.kernels.triton_norm import norm_rows
 
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -66,11 +66,13 @@ def variants() -> Iterator[Variant]:
     """Yield every kernel of the launch tables, with the cases that change its code."""
     for (keys, n_bytes), row in LAUNCHES.items():
         dtype = torch.float32 if n_bytes == 4 else torch.bfloat16
-        yield _delta("forward", keys, dtype, row.forward, {})
-        for sweep in {row.backward.chunk < 32, True}:
-            for blocks in sorted({1, max(1, keys // BLOCK_V)}):
-                yield _delta("backward", keys, dtype, row.backward, {"SWEEP": sweep, "BLOCKS": blocks})
-        yield Variant("delta", "step", dtype, _channels(keys) | {"MASKED": False}, row.forward.warps)
+        for raw in (False, True):
+            yield _delta("forward", keys, dtype, row.forward, {}, raw=raw)
+            for sweep in {row.backward.chunk < 32, True}:
+                for blocks in sorted({1, max(1, keys // BLOCK_V)}):
+                    yield _delta("backward", keys, dtype, row.backward, {"SWEEP": sweep, "BLOCKS": blocks}, raw=raw)
+            yield Variant("delta", "step", dtype, _channels(keys) | {"MASKED": False, "RAW": raw}, row.forward.warps)
+        yield Variant("delta", "add_parts", dtype, {"K": keys, "BLOCK": ADDED}, ADDING_WARPS)
     yield _delta("forward", 64, torch.bfloat16, LAUNCHES[64, 2].forward, {}, masked=True)
     yield _delta("forward", 16, torch.bfloat16, LAUNCHES[16, 2].forward, {"n_heads": 1, "s_at": 1, "s_bt": 1})
     yield _delta("backward", 16, torch.bfloat16, LAUNCHES[16, 2].backward, {"SWEEP": True, "BLOCKS": 1, "n_heads": 1, "s_at": 1})
@@ -104,8 +106,17 @@ def usage(variant: Variant, *, capability: int) -> Usage:
     return Usage(registers, spilled, compiled.metadata.shared, "wgmma" in compiled.asm["ptx"])
 
 
-def _delta(kernel: str, keys: int, dtype: torch.dtype, launch: Launch, more: dict[str, Any], *, masked: bool = False) -> Variant:
-    sizes = _channels(keys) | {"C": launch.chunk, "MASKED": masked, "PRECISION": "tf32x3"} | more
+def _delta(
+    kernel: str,
+    keys: int,
+    dtype: torch.dtype,
+    launch: Launch,
+    more: dict[str, Any],
+    *,
+    masked: bool = False,
+    raw: bool = False,
+) -> Variant:
+    sizes = _channels(keys) | {"C": launch.chunk, "MASKED": masked, "RAW": raw, "PRECISION": "tf32x3"} | more
     return Variant("delta", kernel, dtype, sizes, launch.warps, launch.stages)
 
 
@@ -122,7 +133,7 @@ def _kernel(variant: Variant) -> Any:
 def _type(name: str, variant: Variant) -> str:
     if name in variant.sizes or name in _ONES:
         return "constexpr"
-    if name in ("scale", "eps"):
+    if name in ("scale", "size", "eps"):
         return "fp32"
     if not name.startswith("p_"):
         return "i32"

@@ -4,11 +4,9 @@ Axes: B batch, T token, E channel, H head, K key channel, V value channel.
 """
 
 import math
-from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sleepkit import ops
@@ -30,11 +28,9 @@ class GatedDeltaNet(nn.Module):
 
     Attributes:
         kind: its name in ``ModelConfig.layers``.
-        rule: the write, and the read after it.
     """
 
     kind: ClassVar[str] = "gdn"
-    rule: Callable[..., ops.GatedDeltaOutput] = staticmethod(ops.gated_delta_rule)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -114,11 +110,17 @@ class GatedDeltaNet(nn.Module):
             projected = torch.cat([alone, convolved], dim=-1)
         both, value, tail = self._convolved(x_BTE, projected, tail)
         both = both.view(*both.shape[:2], -1, self.key_dim)
-        query, key = ops.unit_length(both, eps=UNIT_EPS).chunk(2, dim=2)
-        log_decay, beta = self._gates(x_BTE)
         value = value.view(*value.shape[:2], self.n_heads, self.value_dim)
-        out, state = self.rule(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
+        out, state = self._write(both, value, self.decay_and_beta(x_BTE), state, valid_BT)
         return out, state, tail
+
+    def _write(self, qk: Tensor, value: Tensor, gates: Tensor, state: Tensor, valid_BT: Tensor | None) -> ops.GatedDeltaOutput:
+        """Write into the fast weights and read out of them, from the projections."""
+        return ops.gated_delta_from_projections(qk, value, gates, state, valid_BT=valid_BT, **self._activation())
+
+    def _activation(self) -> dict[str, Any]:
+        """Return what ``ops.activate`` needs besides the projections."""
+        return {"A_log_H": self.A_log, "dt_bias_H": self.dt_bias, "beta_scale": self.beta_scale, "unit_eps": UNIT_EPS}
 
     def _convolved(self, _x_BTE: Tensor, projected_BTE: Tensor, tail_BWE: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries and keys side by side and values, [B, T, E] each, and the convolution's tail."""
@@ -131,12 +133,6 @@ class GatedDeltaNet(nn.Module):
         """Return the cache of a window in which nothing was read."""
         return ConvCache(x_BTE.new_zeros(x_BTE.shape[0], self.conv_len - 1, self.conv_channels))
 
-    def _gates(self, x_BTE: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log decay (natural, <= 0) and write strength, [B, T, H] each, at least fp32."""
-        decay_input, beta_input = _at_least_fp32(self.decay_and_beta(x_BTE)).chunk(2, dim=-1)
-        log_decay = -_at_least_fp32(self.A_log).exp() * F.softplus(decay_input + self.dt_bias)
-        return log_decay, self.beta_scale * beta_input.sigmoid()
-
 
 def _behind_padding(x_BTE: Tensor, tail_BWE: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Move a tail over the padding that begins a window, next to the first token: as if the padding were not there."""
@@ -146,7 +142,3 @@ def _behind_padding(x_BTE: Tensor, tail_BWE: Tensor, valid_BT: Tensor) -> tuple[
     source_BP = torch.where(place_P < n_pad_B1 + n_tail, place_P - n_pad_B1, place_P)
     moved = joined.gather(1, source_BP.clamp(min=0)[..., None].expand_as(joined)).masked_fill((source_BP < 0)[..., None], 0.0)
     return moved[:, n_tail:], moved[:, :n_tail]
-
-
-def _at_least_fp32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

@@ -52,9 +52,7 @@ def gated_delta_rule(
     """
     check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
-    dtype = v_BTHV.dtype if all(x.dtype in triton_support.DTYPES for x in inputs) else torch.float64
-    fits = max(q_BTHK.shape[3], v_BTHV.shape[3]) <= triton_delta.LARGEST_DIM
-    chosen, _ = _choose(impl, q_BTHK.device.type, dtype, fits)
+    chosen = _chosen(impl, *inputs)
     factor = q_BTHK.shape[-1] ** -0.5 if scale is None else float(scale)
     if chosen == "triton":
         with torch.autocast(q_BTHK.device.type, enabled=False):
@@ -95,6 +93,22 @@ def explain(
         return f"{chosen}: {reason}"
     chosen, reason = _choose(impl, device, dtype, max(key_dim, value_dim) <= triton_delta.LARGEST_DIM)
     return f"{chosen}: {reason}"
+
+
+def leads_to_triton(impl: Impl, *inputs: Tensor) -> bool:
+    """Say whether a call with these inputs (q, k, v first) is one for the Triton kernels.
+
+    Raises:
+        InvalidInputError: for an unknown implementation.
+        ImplUnavailableError: if the implementation asked for cannot serve this call.
+    """
+    return _chosen(impl, *inputs) == "triton"
+
+
+def _chosen(impl: str, *inputs: Tensor) -> str:
+    q, _, v = inputs[:3]
+    dtype = v.dtype if all(x.dtype in triton_support.DTYPES for x in inputs) else torch.float64
+    return _choose(impl, q.device.type, dtype, max(q.shape[3], v.shape[3]) <= triton_delta.LARGEST_DIM)[0]
 
 
 _KERNELS = {"reference": reference, "chunked": chunked, "native": native}

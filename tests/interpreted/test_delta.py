@@ -11,7 +11,7 @@ from torch import Tensor
 from sleepkit import ops
 from sleepkit.errors import ImplUnavailableError
 from sleepkit.kernels import triton_delta
-from sleepkit.kernels.device import delta
+from sleepkit.kernels.device import chunk
 from sleepkit.kernels.triton_delta import Launch, Launches
 from tests.support.budget import assert_within_budget
 from tests.support.compare import assert_close, assert_same_bits
@@ -192,7 +192,7 @@ def test_half_precision_is_wrong_by_a_few_roundings_to_11_bits(seq_len: int) -> 
         assert_close(actual[name] / size, truth / size, tolerance=8 * 2.0**-11, what=name)
 
 
-right_inverse = delta.unit_lower_inverse
+right_inverse = chunk.unit_lower_inverse
 
 
 @triton.jit
@@ -201,21 +201,21 @@ def wrong_inverse(A, C: tl.constexpr):
 
 
 def test_a_kernel_with_a_flipped_sign_in_the_solve_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delta, "unit_lower_inverse", wrong_inverse)
+    monkeypatch.setattr(chunk, "unit_lower_inverse", wrong_inverse)
     with pytest.raises(AssertionError, match="rms error"):
         assert_right(make_inputs(5, **SMALL))
 
 
 def test_it_keeps_the_rules_of_a_torch_operation() -> None:
     leaves = make_inputs(17, **SMALL).to(torch.float32).requiring_grad()
-    torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_triton.default, (*leaves, None, 0.5))
+    torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_triton.default, (*leaves, None, None, None, 0.5, 1.0, 0.0))
 
 
 def test_it_compiles_without_a_graph_break() -> None:
     leaves = make_inputs(3, **SMALL).to(torch.float32).requiring_grad()
 
     def call(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return tuple(torch.ops.sleepkit.gated_delta_rule_triton(*inputs, None, 0.5))
+        return tuple(torch.ops.sleepkit.gated_delta_rule_triton(*inputs, None, None, None, 0.5, 1.0, 0.0))
 
     results: list[Any] = []
     for function in (torch.compile(call, fullgraph=True, backend="aot_eager"), call):

@@ -20,149 +20,35 @@ Other products take operands in the dtype of v (fp32 ones as ``PRECISION`` says)
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def product(a, b, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
-    """Return a b, summed in fp32."""
-    return tl.dot(a.to(OPERAND), b.to(OPERAND), input_precision=PRECISION)
-
-
-@triton.jit
-def unit_lower_inverse(A, C: tl.constexpr):
-    """Return (I + A)^-1 for a strictly lower triangular A [C, C], C 16 or 32."""
-    N: tl.constexpr = C // 16
-    o_N = tl.arange(0, N)
-    o_16 = tl.arange(0, 16)
-    # The blocks on the diagonal, [N, 16, 16]: row i of an inverse is -A_i - sum_(j < i) A_ij (row j of the inverse), less the 1.
-    same = (o_N[:, None] == o_N[None, :])[:, None, :, None]
-    inverse = -tl.sum(tl.where(same, tl.reshape(A, [N, 16, N, 16]), 0.0), axis=2)
-    for i in range(1, 16):
-        here = (o_16 == i)[None, :, None]
-        row = tl.sum(tl.where(here, inverse, 0.0), axis=1)
-        row += tl.sum(row[:, :, None] * inverse, axis=1)
-        inverse = tl.where(here, row[:, None, :], inverse)
-    inverse += tl.where((o_16[:, None] == o_16[None, :])[None, :, :], 1.0, 0.0)
-    T = tl.where(same, inverse[:, :, None, :], 0.0)
-    if N == 2:
-        corner = (o_N[:, None] > o_N[None, :])[:, None, :, None]
-        A_21 = tl.sum(tl.sum(tl.where(corner, tl.reshape(A, [N, 16, N, 16]), 0.0), axis=2), axis=0)
-        second = (o_N == 1)[:, None, None]
-        T_11, T_22 = tl.sum(tl.where(second, 0.0, inverse), axis=0), tl.sum(tl.where(second, inverse, 0.0), axis=0)
-        T_21 = -tl.dot(T_22, tl.dot(A_21, T_11, input_precision="ieee"), input_precision="ieee")
-        T = tl.where(corner, T_21[None, :, None, :], T)
-    return tl.reshape(T, [C, C])
+from sleepkit.kernels.device.chunk import (
+    at,
+    corrected_values,
+    decays,
+    gradient_of_unit_rows,
+    gradients_within_chunk,
+    load_chunk,
+    load_queries,
+    load_rows,
+    load_state,
+    of_head,
+    product,
+    rate_and_bias,
+    sigmoid,
+    softplus,
+    state_after,
+    store_rows,
+    store_scalars,
+    within_chunk,
+)
 
 
-@triton.jit
-def decays(log_decay, C: tl.constexpr):
-    """Return D [C, C], gamma [C], c [C] and gamma of the last token, from the log decays [C] of a chunk."""
-    o_C = tl.arange(0, C)
-    row, column = o_C[:, None], o_C[None, :]
-    gap = tl.cumsum(tl.where(row > column, log_decay[:, None], 0.0), axis=0)
-    D = tl.exp(tl.where(row >= column, gap, float("-inf")))
-    gamma = tl.exp(tl.sum(tl.where(row >= column, log_decay[None, :], 0.0), axis=1))
-    c = tl.exp(tl.sum(tl.where(row > column, log_decay[:, None], 0.0), axis=0))
-    return D, gamma, c, tl.exp(tl.sum(log_decay, axis=0))
-
-
-@triton.jit
-def of_head(
-    p_q, p_k, p_v, p_log_decay, p_beta, p_valid, i_b, i_h, group,
-    s_qb, s_qh, s_kb, s_kh, s_vb, s_vh, s_ab, s_ah, s_bb, s_bh, s_mb,
-):  # fmt: skip
-    """Return the pointers to the first token of a value head; a group of them shares one head of q and k."""
-    i_g = i_h // group
-    p_q += i_b * s_qb + i_g * s_qh
-    p_k += i_b * s_kb + i_g * s_kh
-    p_v += i_b * s_vb + i_h * s_vh
-    p_log_decay += i_b * s_ab + i_h * s_ah
-    p_beta += i_b * s_bb + i_h * s_bh
-    return p_q, p_k, p_v, p_log_decay, p_beta, p_valid + i_b * s_mb
-
-
-@triton.jit
-def at(p, start, s_t):
-    """Return the pointer to a token. From there on 32 bits hold every offset of a chunk."""
-    return p + (s_t + tl.zeros([], tl.int64)) * start
-
-
-@triton.jit
-def load_rows(p, s_t, m_t, o_c, CHANNELS: tl.constexpr, C: tl.constexpr):
-    """Load a tile [tokens, channels], 0 outside."""
-    p_x = p + tl.arange(0, C)[:, None] * s_t + o_c[None, :]
-    return tl.load(p_x, mask=m_t[:, None] & (o_c < CHANNELS)[None, :], other=0.0)
-
-
-@triton.jit
-def store_rows(p, s_t, m_t, o_c, CHANNELS: tl.constexpr, C: tl.constexpr, x):
-    """Store a tile [tokens, channels] in the dtype of the pointer."""
-    p_x = p + tl.arange(0, C)[:, None] * s_t + o_c[None, :]
-    tl.store(p_x, x.to(p.dtype.element_ty), mask=m_t[:, None] & (o_c < CHANNELS)[None, :])
-
-
-@triton.jit
-def store_scalars(p, s_t, m_t, C: tl.constexpr, x):
-    """Store one number a token in the dtype of the pointer."""
-    tl.store(p + tl.arange(0, C) * s_t, x.to(p.dtype.element_ty), mask=m_t)
-
-
-@triton.jit
-def load_chunk(
-    p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k,
-    K: tl.constexpr, C: tl.constexpr, MASKED: tl.constexpr,
-):  # fmt: skip
-    """Load keys, log decays and write strengths of a chunk, with the tokens that exist and those that count."""
-    o_t = tl.arange(0, C)
-    inside = o_t < seq_len - start
-    m_t = inside
-    if MASKED:
-        m_t = inside & (tl.load(at(p_valid, start, s_mt) + o_t * s_mt, mask=inside, other=0) != 0)
-    k = load_rows(at(p_k, start, s_kt), s_kt, m_t, o_k, K, C)
-    # A token that does not count decays by 1 and writes 0.
-    log_decay = tl.load(at(p_log_decay, start, s_at) + o_t * s_at, mask=m_t, other=0.0).to(tl.float32)
-    beta = tl.load(at(p_beta, start, s_bt) + o_t * s_bt, mask=m_t, other=0.0).to(tl.float32)
-    return inside, m_t, k, log_decay, beta
-
-
-@triton.jit
-def load_state(p_state, p_starts, i_c, o_vk, m_vk, SIZE: tl.constexpr):
-    """Load S^T before a chunk."""
-    if i_c == 0:
-        R = tl.load(p_state + o_vk, mask=m_vk, other=0.0)
-    else:
-        R = tl.load(p_starts + (i_c - 1) * SIZE + o_vk, mask=m_vk, other=0.0)
-    return R
-
-
-@triton.jit
-def within_chunk(k, beta, D, C: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
-    """Return K K^T D, A and T = (I + A)^-1 of a chunk: what depends on no value."""
-    o_C = tl.arange(0, C)
-    overlap = product(k, tl.trans(k), OPERAND, PRECISION) * D
-    A = tl.where(o_C[:, None] > o_C[None, :], beta[:, None] * overlap, 0.0)
-    return overlap, A, unit_lower_inverse(A, C)
-
-
-@triton.jit
-def corrected_values(k, v, beta, gamma, T, R, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
-    """Return K S, E and U of a chunk; R is S^T."""
-    found = product(k, tl.trans(R.to(OPERAND)), OPERAND, PRECISION)
-    E = v.to(tl.float32) - gamma[:, None] * found
-    return found, E, tl.dot(T, beta[:, None] * E, input_precision="ieee")
-
-
-@triton.jit
-def state_after(k, c, gamma_C, U, R, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
-    """Return S'^T."""
-    return gamma_C * R + product(tl.trans((c[:, None] * U).to(OPERAND)), k, OPERAND, PRECISION)
-
-
-@triton.jit(do_not_specialize=["scale", "seq_len"])
+@triton.jit(do_not_specialize=["scale", "size", "eps", "seq_len"])
 def forward(
-    p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_out, p_after, scale, seq_len, n_heads, group,
+    p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_A_log, p_dt_bias, p_out, p_after,
+    scale, size, eps, seq_len, n_heads, group,
     s_qb, s_qt, s_qh, s_kb, s_kt, s_kh, s_vb, s_vt, s_vh, s_ab, s_at, s_ah, s_bb, s_bt, s_bh, s_mb, s_mt,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
-    MASKED: tl.constexpr, PRECISION: tl.constexpr,
+    MASKED: tl.constexpr, RAW: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Read all tokens of one head of one sequence, for one block of value channels. Out and after are contiguous."""
     OPERAND: tl.constexpr = p_v.dtype.element_ty
@@ -176,13 +62,15 @@ def forward(
         s_qb, s_qh, s_kb, s_kh, s_vb, s_vh, s_ab, s_ah, s_bb, s_bh, s_mb,
     )  # fmt: skip
     p_out += (i_b * seq_len * n_heads + i_h) * V
+    rate, bias = rate_and_bias(p_A_log, p_dt_bias, i_h, RAW)
     R = tl.load(p_state + i_n * K * V + o_vk, mask=m_vk, other=0.0)
     for start in range(0, seq_len, C):
         inside, m_t, k, log_decay, beta = load_chunk(
-            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, K, C, MASKED
-        )
+            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, size, eps,
+            K, C, OPERAND, MASKED, RAW,
+        )  # fmt: skip
         v = load_rows(at(p_v, start, s_vt), s_vt, m_t, o_v, V, C)
-        q = load_rows(at(p_q, start, s_qt), s_qt, m_t, o_k, K, C)
+        q = load_queries(p_q, s_qt, start, m_t, o_k, eps, K, C, OPERAND, RAW)
         D, gamma, c, gamma_C = decays(log_decay, C)
         _overlap, _A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
         _found, _E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION)
@@ -197,16 +85,17 @@ def forward(
 @triton.jit
 def leave_states(
     p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_starts, s_kt, s_vt, s_at, s_bt, s_mt, n_chunks, seq_len, o_k, o_first,
-    K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
-    MASKED: tl.constexpr, PRECISION: tl.constexpr, BLOCKS: tl.constexpr,
+    rate, bias, size, eps, K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
+    MASKED: tl.constexpr, RAW: tl.constexpr, PRECISION: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """Read forward and leave the state before every chunk but the first in starts."""
     OPERAND: tl.constexpr = p_v.dtype.element_ty
     for i_c in range(n_chunks - 1):
         start = i_c * C
         _inside, m_t, k, log_decay, beta = load_chunk(
-            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, K, C, MASKED
-        )
+            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, size, eps,
+            K, C, OPERAND, MASKED, RAW,
+        )  # fmt: skip
         D, gamma, c, gamma_C = decays(log_decay, C)
         _overlap, _A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
         for i_block in range(BLOCKS):
@@ -221,26 +110,13 @@ def leave_states(
         tl.debug_barrier()
 
 
-@triton.jit
-def gradient_of_log_decay(of_D, of_gamma, of_c, of_gamma_C, C: tl.constexpr):
-    """Gather what reaches each log decay j: D_ts for s < j <= t, gamma_t for t >= j, c_s for s < j, and gamma_C.
-
-    The arguments are gradients times what they are gradients of.
-    """
-    o_C = tl.arange(0, C)
-    row, column = o_C[:, None], o_C[None, :]
-    M = tl.cumsum(of_D, axis=0, reverse=True)
-    gathered = tl.sum(tl.where(row > column, M + of_c[None, :], 0.0), axis=1)
-    return gathered + tl.sum(tl.where(row <= column, of_gamma[None, :], 0.0), axis=1) + of_gamma_C
-
-
-@triton.jit(do_not_specialize=["scale", "seq_len"])
+@triton.jit(do_not_specialize=["scale", "size", "eps", "seq_len"])
 def backward(
-    p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_d_out, p_d_after, p_starts,
-    p_d_q, p_d_k, p_d_v, p_d_log_decay, p_d_beta, p_d_state, scale, seq_len, n_heads, group, s_part,
+    p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_A_log, p_dt_bias, p_d_out, p_d_after, p_starts,
+    p_d_q, p_d_k, p_d_v, p_d_log_decay, p_d_beta, p_d_state, p_d_rates, scale, size, eps, seq_len, n_heads, group, s_part,
     s_qb, s_qt, s_qh, s_kb, s_kt, s_kh, s_vb, s_vt, s_vh, s_ab, s_at, s_ah, s_bb, s_bt, s_bh, s_mb, s_mt,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
-    MASKED: tl.constexpr, PRECISION: tl.constexpr, SWEEP: tl.constexpr, BLOCKS: tl.constexpr,
+    MASKED: tl.constexpr, RAW: tl.constexpr, PRECISION: tl.constexpr, SWEEP: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """Differentiate ``forward``, for BLOCKS blocks of value channels one after the other.
 
@@ -272,19 +148,22 @@ def backward(
     p_d_state += i_n * K * V
     n_chunks = (seq_len + C - 1) // C
     p_starts += i_n * (n_chunks - 1) * K * V
+    rate, bias = rate_and_bias(p_A_log, p_dt_bias, i_h, RAW)
 
     if SWEEP:
         leave_states(
             p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_starts, s_kt, s_vt, s_at, s_bt, s_mt, n_chunks, seq_len,
-            o_k, o_first, K, V, BV, C, MASKED, PRECISION, BLOCKS,
+            o_k, o_first, rate, bias, size, eps, K, V, BV, C, MASKED, RAW, PRECISION, BLOCKS,
         )  # fmt: skip
+    d_A_log, d_bias = 0.0, 0.0
     for i_back in range(n_chunks):
         i_c = n_chunks - 1 - i_back
         start = i_c * C
         inside, m_t, k, log_decay, beta = load_chunk(
-            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, K, C, MASKED
-        )
-        q = load_rows(at(p_q, start, s_qt), s_qt, m_t, o_k, K, C)
+            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, size, eps,
+            K, C, OPERAND, MASKED, RAW,
+        )  # fmt: skip
+        q = load_queries(p_q, s_qt, start, m_t, o_k, eps, K, C, OPERAND, RAW)
         D, gamma, c, gamma_C = decays(log_decay, C)
         overlap, A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
         P = scale * product(q, tl.trans(k), OPERAND, PRECISION) * D
@@ -323,27 +202,79 @@ def backward(
             d_R -= product(tl.trans(found_by.to(OPERAND)), k, OPERAND, PRECISION)
             tl.store(p_d_state + o_vk, d_R, mask=m_vk)
 
-        d_A = tl.where(o_C[:, None] > o_C[None, :], d_A, 0.0)
-        d_beta += tl.sum(d_A * overlap, axis=1)
-        # rowsum(dO (Q S)) = rowsum(Q (dO S^T)): that product is there already.
-        d_gamma += tl.sum(q.to(tl.float32) * d_q, axis=1)
-        d_log_decay = gradient_of_log_decay(d_A * A + d_P * P, d_gamma, r, d_gamma_C, C)
-        B1 = beta[:, None] * d_A * D
-        B2 = scale * d_P * D
-        d_q += product(B2, k, OPERAND, PRECISION)
-        d_k += product(B1 + tl.trans(B1), k, OPERAND, PRECISION) + product(tl.trans(B2.to(OPERAND)), q, OPERAND, PRECISION)
+        d_q, d_k, d_log_decay, d_beta = gradients_within_chunk(
+            q, k, beta, D, A, P, overlap, d_A, d_P, d_q, d_k, d_beta, d_gamma, r, d_gamma_C, scale, C, OPERAND, PRECISION
+        )
+        d_log_decay = tl.where(m_t, d_log_decay, 0.0)
+        if RAW:
+            d_q = gradient_of_unit_rows(load_rows(at(p_q, start, s_qt), s_qt, m_t, o_k, K, C), d_q, eps)
+            d_k = gradient_of_unit_rows(load_rows(at(p_k, start, s_kt), s_kt, m_t, o_k, K, C), d_k, eps)
+            d_A_log += tl.sum(d_log_decay * log_decay, axis=0)
+            a = tl.load(at(p_log_decay, start, s_at) + o_C * s_at, mask=m_t, other=0.0).to(tl.float32)
+            d_log_decay *= -rate * sigmoid(a + bias)
+            d_bias += tl.sum(d_log_decay, axis=0)
+            d_beta *= beta * (1.0 - beta / size)
         store_rows(at(p_d_q, start, n_heads * K), n_heads * K, inside, o_k, K, C, d_q)
         store_rows(at(p_d_k, start, n_heads * K), n_heads * K, inside, o_k, K, C, d_k)
-        store_scalars(at(p_d_log_decay, start, n_heads), n_heads, inside, C, tl.where(m_t, d_log_decay, 0.0))
+        store_scalars(at(p_d_log_decay, start, n_heads), n_heads, inside, C, d_log_decay)
         store_scalars(at(p_d_beta, start, n_heads), n_heads, inside, C, d_beta)
         tl.debug_barrier()
+    if RAW:
+        tl.store(p_d_rates + tl.program_id(0), d_A_log)
+        tl.store(p_d_rates + tl.num_programs(0) + tl.program_id(0), d_bias)
 
 
-@triton.jit(do_not_specialize=["scale"])
+@triton.jit
+def add_range(p_parts, p_sum, i_block, n, n_parts, group, W: tl.constexpr, BLOCK: tl.constexpr):
+    """Add parts [n_parts, n / W, group, W] to sums [n / W, W], for a block of the n sums, in the order of the parts."""
+    i = i_block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    p_part = p_parts + (i // W) * (group * W) + i % W
+    total = tl.zeros([BLOCK], tl.float32)
+    for _ in range(n_parts):
+        for i_g in range(group):
+            total += tl.load(p_part + i_g * W, mask=i < n, other=0.0)
+        p_part += (n + tl.zeros([], tl.int64)) * group
+    tl.store(p_sum + i, total.to(p_sum.dtype.element_ty), mask=i < n)
+
+
+@triton.jit(do_not_specialize=["n_keys", "n_gates", "batch", "n_parts", "key_blocks", "gate_blocks"])
+def add_parts(
+    p_q_parts, p_k_parts, p_log_decay_parts, p_beta_parts, p_rate_parts,
+    p_d_q, p_d_k, p_d_log_decay, p_d_beta, p_d_A_log, p_d_bias,
+    n_keys, n_gates, batch, n_heads, n_parts, group, key_blocks, gate_blocks, K: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Add what the programs of ``backward`` wrote in parts: blocks of q and of k, of log_decay and of beta, then rates by head.
+
+    n_keys and n_gates count the numbers in a whole gradient of k and of beta; with no blocks of a kind nothing is added there.
+    """
+    i = tl.program_id(0)
+    i_gate = i - 2 * key_blocks
+    if i < key_blocks:
+        add_range(p_q_parts, p_d_q, i, n_keys, n_parts, group, K, BLOCK)
+    elif i < 2 * key_blocks:
+        add_range(p_k_parts, p_d_k, i - key_blocks, n_keys, n_parts, group, K, BLOCK)
+    elif i_gate < gate_blocks:
+        add_range(p_log_decay_parts, p_d_log_decay, i_gate, n_gates, n_parts, 1, 1, BLOCK)
+    elif i_gate < 2 * gate_blocks:
+        add_range(p_beta_parts, p_d_beta, i_gate - gate_blocks, n_gates, n_parts, 1, 1, BLOCK)
+    else:
+        i_h = i_gate - 2 * gate_blocks
+        d_A_log, d_bias = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
+        for first in range(0, batch * n_parts, BLOCK):
+            i_part = first + tl.arange(0, BLOCK)
+            p_part = p_rate_parts + (i_part // n_parts * n_heads + i_h) * n_parts + i_part % n_parts
+            d_A_log += tl.load(p_part, mask=i_part < batch * n_parts, other=0.0)
+            d_bias += tl.load(p_part + batch * n_heads * n_parts, mask=i_part < batch * n_parts, other=0.0)
+        tl.store(p_d_A_log + i_h, tl.sum(d_A_log, axis=0))
+        tl.store(p_d_bias + i_h, tl.sum(d_bias, axis=0))
+
+
+@triton.jit(do_not_specialize=["scale", "size", "eps"])
 def step(
-    p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_out, p_after, scale, n_heads, group,
+    p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_A_log, p_dt_bias, p_out, p_after,
+    scale, size, eps, n_heads, group,
     s_qb, s_qh, s_kb, s_kh, s_vb, s_vh, s_ab, s_ah, s_bb, s_bh, s_mb,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, MASKED: tl.constexpr,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, MASKED: tl.constexpr, RAW: tl.constexpr,
 ):  # fmt: skip
     """Read one token, by the definition, in fp32."""
     N_V: tl.constexpr = (V + BV - 1) // BV
@@ -361,6 +292,12 @@ def step(
     v = tl.load(p_v + i_b * s_vb + i_h * s_vh + o_v, mask=m_v & counts, other=0.0).to(tl.float32)
     log_decay = tl.load(p_log_decay + i_b * s_ab + i_h * s_ah, mask=counts, other=0.0).to(tl.float32)
     beta = tl.load(p_beta + i_b * s_bb + i_h * s_bh, mask=counts, other=0.0).to(tl.float32)
+    if RAW:
+        rate, bias = rate_and_bias(p_A_log, p_dt_bias, i_h, RAW)
+        q *= 1.0 / tl.sqrt(tl.sum(q * q, axis=0) + eps)
+        k *= 1.0 / tl.sqrt(tl.sum(k * k, axis=0) + eps)
+        log_decay = tl.where(counts, -rate * softplus(log_decay + bias), 0.0)
+        beta = tl.where(counts, size * sigmoid(beta), 0.0)
     S = tl.exp(log_decay) * tl.load(p_state + i_n * K * V + o_kv, mask=m_kv, other=0.0)
     u = beta * (v - tl.sum(k[:, None] * S, axis=0))
     S += k[:, None] * u[None, :]

@@ -1,0 +1,109 @@
+"""Fast weights as a layer has them: from its projections, activations included.
+
+Axes: B batch, T token, J query heads and then key heads, H value head, K key channel, V value channel, G decay inputs and then
+write-strength inputs, one of each a head.
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from sleepkit.errors import require
+from sleepkit.kernels import triton_delta
+from sleepkit.ops.gated_delta import gated_delta_rule, leads_to_triton
+from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes
+from sleepkit.ops.rows import unit_length
+
+
+class Activated(NamedTuple):
+    """What a rule takes besides values and state, all at least fp32.
+
+    Attributes:
+        q: [B, T, H, K], of unit length.
+        k: like q.
+        log_decay: [B, T, H], natural, <= 0.
+        beta: [B, T, H], in (0, beta_scale).
+    """
+
+    q: Tensor
+    k: Tensor
+    log_decay: Tensor
+    beta: Tensor
+
+
+def activate(
+    qk_BTJK: Tensor, gates_BTG: Tensor, *, A_log_H: Tensor, dt_bias_H: Tensor, beta_scale: float, unit_eps: float
+) -> Activated:
+    """Return q and k of unit length, log decay = -exp(A_log) softplus(a + dt_bias) and beta = beta_scale sigmoid(b).
+
+    (Gated DeltaNet, arXiv 2412.06464.)
+
+    Args:
+        qk_BTJK: queries and keys side by side.
+        gates_BTG: a and b side by side.
+        A_log_H: logarithm of the rate.
+        dt_bias_H: added to a.
+        beta_scale: the largest beta.
+        unit_eps: added to the square of a length, so that nothing divides by zero.
+    """
+    query, key = unit_length(qk_BTJK, eps=unit_eps).chunk(2, dim=2)
+    decay_input, beta_input = _at_least_fp32(gates_BTG).chunk(2, dim=-1)
+    log_decay = -_at_least_fp32(A_log_H).exp() * F.softplus(decay_input + dt_bias_H)
+    return Activated(query, key, log_decay, beta_scale * beta_input.sigmoid())
+
+
+def gated_delta_from_projections(
+    qk_BTJK: Tensor,
+    v_BTHV: Tensor,
+    gates_BTG: Tensor,
+    state_BHKV: Tensor,
+    *,
+    A_log_H: Tensor,
+    dt_bias_H: Tensor,
+    beta_scale: float = 1.0,
+    unit_eps: float = 1e-6,
+    valid_BT: Tensor | None = None,
+    impl: Impl = "auto",
+) -> GatedDeltaOutput:
+    """Run ``gated_delta_rule`` on what ``activate`` makes of a layer's projections, differentiable in all of them.
+
+    With the Triton kernels that is one launch, activations and their gradients included; elsewhere one after the other.
+
+    Args:
+        qk_BTJK: queries and keys side by side, as projected (and convolved). Heads may be fewer than those of v.
+        v_BTHV: values.
+        gates_BTG: a and b side by side, one of each a value head.
+        state_BHKV: fast weights before the first token.
+        A_log_H: see ``activate``.
+        dt_bias_H: see ``activate``.
+        beta_scale: see ``activate``.
+        unit_eps: see ``activate``.
+        valid_BT: False marks padding: the state passes through untouched and the output there means nothing.
+        impl: see ``gated_delta_rule``.
+
+    Raises:
+        InvalidInputError: if shapes do not fit together.
+        ImplUnavailableError: if the implementation asked for cannot serve this call.
+    """
+    require(qk_BTJK.ndim == 4 and qk_BTJK.shape[2] % 2 == 0, "qk", "must be [B, T, 2 H, K]", tuple(qk_BTJK.shape))
+    require(gates_BTG.ndim == 3 and gates_BTG.shape[2] % 2 == 0, "gates", "must be [B, T, 2 H]", tuple(gates_BTG.shape))
+    query, key = qk_BTJK.chunk(2, dim=2)
+    decay_input, beta_input = gates_BTG.chunk(2, dim=-1)
+    raw = (query, key, v_BTHV, decay_input, beta_input, state_BHKV)
+    check_shapes(*raw, valid_BT)
+    for name, rates in (("A_log", A_log_H), ("dt_bias", dt_bias_H)):
+        require(rates.shape == v_BTHV.shape[2:3], name, f"must have shape [{v_BTHV.shape[2]}]", tuple(rates.shape))
+    if leads_to_triton(impl, *raw, A_log_H, dt_bias_H):
+        activations = triton_delta.Activations(A_log_H.float(), dt_bias_H.float(), beta_scale, unit_eps)
+        return GatedDeltaOutput(
+            *triton_delta.gated_delta_rule(
+                *raw[:5], state_BHKV.float(), scale=query.shape[-1] ** -0.5, valid_BT=valid_BT, activations=activations
+            )
+        )
+    made = activate(qk_BTJK, gates_BTG, A_log_H=A_log_H, dt_bias_H=dt_bias_H, beta_scale=beta_scale, unit_eps=unit_eps)
+    return gated_delta_rule(made.q, made.k, v_BTHV, made.log_decay, made.beta, state_BHKV, valid_BT=valid_BT, impl=impl)
+
+
+def _at_least_fp32(x: Tensor) -> Tensor:
+    return x if x.itemsize == 8 else x.float()
