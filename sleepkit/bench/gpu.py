@@ -66,13 +66,11 @@ def measure(*, compiled: bool = False) -> Figures:
 
 
 def _sections(rate: float) -> dict[str, dict[str, Callable[[], Figures]]]:
-    checks = {
-        f"{case.name} {name}": partial(gpu_checks.check, case, dtype, device="cuda")
-        for case in gpu_checks.CASES
-        for name, dtype in gpu_checks.DTYPES.items()
-        if name == "bf16" or case.keys == 64
-    }
+    checks = {name: partial(_checked, subject) for name, subject in gpu_checks.subjects(device="cuda").items()}
     times = {case.name: partial(gpu_timings.delta, case, copy_rate=rate) for case in gpu_timings.SHAPES}
+    times |= {
+        f"{case.name}, from projections": partial(gpu_timings.projections, case, copy_rate=rate) for case in gpu_timings.SHAPES
+    }
     times["short convolution"] = partial(gpu_timings.convolution, copy_rate=rate)
     times["gated norm"] = partial(gpu_timings.norm, copy_rate=rate)
     training = {f"fig2b N={n}": partial(gpu_training.throughput, gpu_training.paper_settings(n_passes=n)) for n in (1, 2, 4)}
@@ -86,6 +84,10 @@ def _sections(rate: float) -> dict[str, dict[str, Callable[[], Figures]]]:
         "training": {**training, "loss curve": gpu_training.curve},
         "launch choices": {**choices},
     }
+
+
+def _checked(subject: Callable[[], gpu_checks.Subject]) -> Figures:
+    return gpu_checks.check(subject())
 
 
 def _part(name: str, part: Callable[[], Figures], began: float) -> Figures:

@@ -1,8 +1,10 @@
-"""Correctness of the gated delta rule on a CUDA device, against fp64 and in the error budget of an independent evaluation.
+"""Correctness of the kernels on a CUDA device, against fp64 and in the error budget of an independent evaluation.
 
-Axes: B batch, T token, H head, K key channel, V value channel, C tokens of one chunk.
+Axes: B batch, T token, H head, K key channel, V value channel, E channel, W tap, C tokens of one chunk.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,10 +15,12 @@ from sleepkit import ops
 from sleepkit.bench.measure import Figures, digits
 
 NAMES = ("q", "k", "v", "log_decay", "beta", "state")
-RESULTS = ("out", "after", *(f"d_{name}" for name in NAMES))
+PROJECTIONS = ("qk", "v", "gates", "state", "A_log", "dt_bias")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # What is allowed: so many times the rms error of the independent evaluation, tensor by tensor.
 FACTOR = 2.0
+# A gradient of a few numbers has, as the dice fall, an error well off the usual one; so does the one it is held against.
+FEW, FACTOR_OF_FEW = 16, 8.0
 _CHUNK_LEN = 32
 
 
@@ -57,22 +61,140 @@ CASES = (
 )
 
 
-def check(case: Case, dtype: torch.dtype, *, device: str) -> Figures:
+class Subject(NamedTuple):
+    """An operation with its inputs, and three ways to evaluate it.
+
+    Attributes:
+        inputs: as a caller gives them, by name; gradients are taken with respect to all of them.
+        upstream: the gradients coming in, by the name of the output.
+        exact: called with the inputs in fp64.
+        budget: the independent evaluation, of the inputs as they are given.
+        ours: likewise.
+        valid: False marks positions at which results mean nothing, [B, T].
+        by_token: names of the results that have such positions.
+    """
+
+    inputs: Mapping[str, Tensor]
+    upstream: Mapping[str, Tensor]
+    exact: Callable[..., Sequence[Tensor]]
+    budget: Callable[..., Sequence[Tensor]]
+    ours: Callable[..., Sequence[Tensor]]
+    valid: Tensor | None = None
+    by_token: tuple[str, ...] = ()
+
+
+def check(subject: Subject) -> Figures:
     """Return the largest ratio of an error to what is allowed, tensor by tensor, and whether repeated runs gave the same bits."""
-    inputs, valid, upstream = make_inputs(case, dtype, device=device)
-    exact = _run("reference", inputs, valid, upstream, wide=torch.float64)
-    budget = _run("rounded" if dtype.itemsize == 2 else "chunked", inputs, valid, upstream, wide=torch.float32)
-    ours = _run("triton", inputs, valid, upstream, wide=None)
-    poison(inputs[2], count=len(RESULTS))
-    again = [_run("triton", inputs, valid, upstream, wide=None) for _ in range(2)]
+    exact = _run(subject, subject.exact, wide=torch.float64)
+    budget = _run(subject, subject.budget)
+    ours = _run(subject, subject.ours)
+    poison(next(iter(subject.inputs.values())), count=len(exact))
+    again = [_run(subject, subject.ours) for _ in range(2)]
     ratios = {}
-    for name in RESULTS:
-        size = exact[name].square().mean().sqrt().item()
-        allowed = FACTOR * max(_error(budget[name], exact[name]), 2.0**-23 * size)
-        error = _error(ours[name], exact[name])
+    for name, truth in exact.items():
+        size = truth.square().mean().sqrt().item()
+        factor = FACTOR if truth.numel() >= FEW else FACTOR_OF_FEW
+        allowed = factor * max(_error(budget[name], truth), 2.0**-23 * size)
+        error = _error(ours[name], truth)
         ratios[name] = digits(error / max(allowed, 1e-300), 3) if error == error else float("inf")
-    same = all(torch.equal(ours[name], other[name]) for other in again for name in RESULTS)
+    same = all(torch.equal(ours[name], other[name]) for other in again for name in exact)
     return {"passed": max(ratios.values()) <= 1 and same, "same_bits": same, "error_to_allowed": ratios}
+
+
+def subjects(*, device: str) -> dict[str, Callable[[], Subject]]:
+    """Return everything that is checked, by name; inputs are drawn when a subject is called."""
+    found: dict[str, Callable[[], Subject]] = {}
+    for name, dtype in DTYPES.items():
+        for case in CASES:
+            if name == "bf16" or case.keys == 64:
+                found[f"{case.name} {name}"] = partial(delta, case, dtype, device=device)
+                found[f"{case.name} {name}, from projections"] = partial(projections, case, dtype, device=device)
+        for tokens, tail in ((1, True), (24, False), (75, True)):
+            words = f"short convolution L{tokens}{' after a tail' if tail else ''} {name}"
+            found[words] = partial(convolution, dtype, device=device, tokens=tokens, tail=tail)
+        for channels in (64, 96, 256):
+            found[f"gated norm V{channels} {name}"] = partial(norm, dtype, device=device, channels=channels)
+    return found
+
+
+def delta(case: Case, dtype: torch.dtype, *, device: str) -> Subject:
+    """Return the gated delta rule at a shape."""
+    inputs, valid, upstream = make_inputs(case, dtype, device=device)
+
+    def by(impl: str) -> Callable[..., Sequence[Tensor]]:
+        return lambda *leaves: ops.gated_delta_rule(*leaves, valid_BT=valid, impl=impl)  # type: ignore[arg-type]
+
+    return Subject(
+        inputs=dict(zip(NAMES, inputs, strict=True)),
+        upstream=dict(zip(("out", "after"), upstream, strict=True)),
+        exact=by("reference"),
+        budget=(lambda *leaves: rounded([x.float() for x in leaves], valid, dtype)) if dtype.itemsize == 2 else by("chunked"),
+        ours=by("triton"),
+        valid=valid,
+        by_token=("out", "d_q"),
+    )
+
+
+def projections(case: Case, dtype: torch.dtype, *, device: str) -> Subject:
+    """Return the gated delta rule from a layer's projections, activations inside."""
+    inputs, valid, upstream = make_projections(case, dtype, device=device)
+
+    def by(impl: str) -> Callable[..., Sequence[Tensor]]:
+        def run(*leaves: Tensor) -> Sequence[Tensor]:
+            rates = {"A_log_H": leaves[4], "dt_bias_H": leaves[5]}
+            return ops.gated_delta_from_projections(*leaves[:4], **rates, valid_BT=valid, impl=impl)  # type: ignore[arg-type]
+
+        return run
+
+    def activated(qk: Tensor, v: Tensor, gates: Tensor, state: Tensor, A_log: Tensor, dt_bias: Tensor) -> Sequence[Tensor]:
+        qk, v, gates = qk.float(), v.float(), gates.float()
+        made = ops.activate(qk, gates, A_log_H=A_log, dt_bias_H=dt_bias, beta_scale=1.0, unit_eps=1e-6)
+        return rounded([made.q, made.k, v, made.log_decay, made.beta, state], valid, dtype)
+
+    return Subject(
+        inputs=dict(zip(PROJECTIONS, inputs, strict=True)),
+        upstream=dict(zip(("out", "after"), upstream, strict=True)),
+        exact=by("reference"),
+        budget=activated if dtype.itemsize == 2 else by("chunked"),
+        ours=by("triton"),
+        valid=valid,
+        by_token=("out", "d_qk"),
+    )
+
+
+def convolution(dtype: torch.dtype, *, device: str, tokens: int = 24, tail: bool = False) -> Subject:
+    """Return the short convolution with SiLU; its independent evaluation rounds inputs and results alone."""
+    x, before, weight, d_out = (_normal(shape, device) for shape in ((16, tokens, 96), (16, 3, 96), (96, 4), (16, tokens, 96)))
+    inputs = {"x": x.to(dtype), "weight": weight} | ({"tail": before.to(dtype)} if tail else {})
+
+    def formula(x: Tensor, weight: Tensor, before: Tensor | None = None) -> Sequence[Tensor]:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        padded = F.pad(x, (0, 0, 3, 0)) if before is None else torch.cat([before, x], dim=1)
+        padded = padded.to(wide)
+        taps = weight.to(wide)
+        return (F.silu(sum(padded[:, i : i + x.shape[1]] * taps[:, i] for i in range(4))).to(x.dtype),)  # type: ignore[arg-type]
+
+    def ours(x: Tensor, weight: Tensor, before: Tensor | None = None) -> Sequence[Tensor]:
+        return ops.short_conv(x, weight, before, silu=True)[:1]
+
+    return Subject(inputs, {"out": d_out.to(dtype)}, formula, formula, ours)
+
+
+def norm(dtype: torch.dtype, *, device: str, channels: int = 64) -> Subject:
+    """Return the gated norm; its independent evaluation rounds inputs and results alone."""
+    shapes = ((16, 24, 4, channels), (16, 24, 4 * channels), (channels,), (16, 24, 4 * channels))
+    x, gate, weight, d_out = (_normal(shape, device) for shape in shapes)
+
+    def formula(x: Tensor, gate: Tensor, weight: Tensor) -> Sequence[Tensor]:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        n = x.to(wide) * torch.rsqrt(x.to(wide).square().mean(-1, keepdim=True) + 1e-6) * weight.to(wide)
+        return ((n.flatten(2) * F.silu(gate.to(wide))).to(x.dtype),)
+
+    def ours(x: Tensor, gate: Tensor, weight: Tensor) -> Sequence[Tensor]:
+        return (ops.gated_rms_norm(x, gate, weight, eps=1e-6),)
+
+    inputs = {"x": x.to(dtype), "gate": gate.to(dtype), "weight": weight}
+    return Subject(inputs, {"out": d_out.to(dtype)}, formula, formula, ours)
 
 
 def poison(like: Tensor, *, count: int) -> None:
@@ -113,25 +235,32 @@ def make_inputs(case: Case, dtype: torch.dtype, *, device: str) -> tuple[list[Te
     return inputs, valid, [d_out, normal(batch, heads, keys, values)]
 
 
-def _run(
-    impl: str, inputs: list[Tensor], valid: Tensor | None, upstream: list[Tensor], *, wide: torch.dtype | None
-) -> dict[str, Tensor]:
-    leaves = [(x if wide is None else x.to(wide)).detach().clone().requires_grad_() for x in inputs]
-    outputs: tuple[Tensor, ...]
-    if impl == "rounded":
-        outputs = rounded(leaves, valid, inputs[2].dtype)
-    else:
-        outputs = tuple(ops.gated_delta_rule(*leaves, valid_BT=valid, impl=impl))  # type: ignore[arg-type]
-    given = [gradient.to(output.dtype) for gradient, output in zip(upstream, outputs, strict=True)]
-    gradients = torch.autograd.grad(outputs, leaves, given)
-    out = outputs[0] if valid is None else outputs[0] * valid[..., None, None]
-    results = dict(zip(RESULTS, (out.detach(), outputs[1].detach(), *gradients), strict=True))
-    if valid is not None:  # what is asked of a padded position means nothing
-        results["d_q"] = results["d_q"] * valid[..., None, None]
+def make_projections(case: Case, dtype: torch.dtype, *, device: str) -> tuple[list[Tensor], Tensor | None, list[Tensor]]:
+    """Draw what a layer projects, in a dtype, the state and its rates in fp32; a mask; the gradients coming in."""
+    (q, k, v, *_, state), valid, upstream = make_inputs(case, dtype, device=device)
+    qk = 3.0 * torch.cat([q, k], dim=2)
+    gates = _normal((case.batch, case.tokens, 2 * case.heads), device).to(dtype)
+    rates = [torch.linspace(low, high, case.heads, device=device) for low, high in ((-1.0, 2.0), (-7.0, -2.0))]
+    return [qk, v, gates, state, *rates], valid, upstream
+
+
+def _normal(shape: tuple[int, ...], device: str) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator(device).manual_seed(sum(shape)), device=device)
+
+
+def _run(subject: Subject, evaluate: Callable[..., Sequence[Tensor]], *, wide: torch.dtype | None = None) -> dict[str, Tensor]:
+    leaves = [(x if wide is None else x.to(wide)).detach().clone().requires_grad_() for x in subject.inputs.values()]
+    outputs = evaluate(*leaves)
+    given = [gradient.to(output.dtype) for gradient, output in zip(subject.upstream.values(), outputs, strict=True)]
+    gradients = torch.autograd.grad(list(outputs), leaves, given)
+    names = (*subject.upstream, *(f"d_{name}" for name in subject.inputs))
+    results = dict(zip(names, (*(output.detach() for output in outputs), *gradients), strict=True))
+    if subject.valid is not None:
+        results |= {name: results[name] * subject.valid[..., None, None] for name in subject.by_token}
     return results
 
 
-def rounded(inputs: list[Tensor], valid: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def rounded(inputs: Sequence[Tensor], valid: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Evaluate the chunked form with every operand of a product but the solve's rounded to 16 bits, by plain autograd.
 
     An evaluation written for nothing else: how wrong a careful kernel in this dtype has to be.

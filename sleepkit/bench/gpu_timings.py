@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._C._autograd import DeviceType
 
 from sleepkit import ops
-from sleepkit.bench.gpu_checks import Case, make_inputs
+from sleepkit.bench.gpu_checks import Case, make_inputs, make_projections
 from sleepkit.bench.measure import Figures, digits, spread, unavailable
 from sleepkit.ops import gpu
 
@@ -116,6 +116,23 @@ def delta(case: Case, *, copy_rate: float) -> Figures:
     return {
         name: run if isinstance(run, dict) else guarded(functools.partial(measured, run, inputs, upstream, copy_rate=copy_rate))
         for name, run in _contenders().items()
+    }
+
+
+def projections(case: Case, *, copy_rate: float) -> Figures:
+    """Time the gated delta rule from a layer's projections in bf16: activations inside the kernel, and before it."""
+    inputs, _, upstream = make_projections(case, torch.bfloat16, device="cuda")
+
+    def inside(qk: Tensor, v: Tensor, gates: Tensor, state: Tensor, A_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, ...]:
+        return ops.gated_delta_from_projections(qk, v, gates, state, A_log_H=A_log, dt_bias_H=dt_bias, impl="triton")
+
+    def before(qk: Tensor, v: Tensor, gates: Tensor, state: Tensor, A_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, ...]:
+        made = ops.activate(qk, gates, A_log_H=A_log, dt_bias_H=dt_bias, beta_scale=1.0, unit_eps=1e-6)
+        return ops.gated_delta_rule(made.q, made.k, v, made.log_decay, made.beta, state, impl="triton")
+
+    return {
+        name: guarded(functools.partial(measured, run, inputs, upstream, copy_rate=copy_rate))
+        for name, run in (("inside", inside), ("before", before))
     }
 
 

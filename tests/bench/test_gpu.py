@@ -1,5 +1,6 @@
 """The GPU bench where there is no GPU: it says so; its training loop and its independent evaluation run anywhere."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,28 @@ def test_the_independent_evaluation_without_rounding_is_the_rule_itself(case: gp
     counts = slice(None) if valid is None else valid
     assert_close(out[counts], expected.out[counts], tolerance=1e-5, what="out")
     assert_close(state, expected.state, tolerance=1e-5, what="state")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda dtype: gpu_checks.convolution(dtype, device="cpu", tokens=5),
+        lambda dtype: gpu_checks.convolution(dtype, device="cpu", tokens=2, tail=True),
+        lambda dtype: gpu_checks.norm(dtype, device="cpu", channels=24),
+    ],
+)
+def test_the_formulas_are_what_the_operations_compute(make: Callable[..., gpu_checks.Subject], dtype: torch.dtype) -> None:
+    subject = make(dtype)
+    inputs = [x.to(dtype) for x in subject.inputs.values()]
+    assert_close(subject.ours(*inputs)[0], subject.exact(*inputs)[0], tolerance=1e-5)
+
+
+def test_every_kernel_has_a_check_in_every_dtype() -> None:
+    names = list(gpu_checks.subjects(device="cpu"))
+    for operation in ("from projections", "short convolution", "gated norm", "L1 K64"):
+        for dtype in gpu_checks.DTYPES:
+            assert any(operation in name and dtype in name for name in names), (operation, dtype)
 
 
 def test_a_part_that_fails_leaves_its_reason() -> None:
