@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 
 from sleepkit.bench import gpu_checks, gpu_timings, gpu_training
-from sleepkit.bench.gpu_timings import guarded
-from sleepkit.bench.measure import Figures, digits
+from sleepkit.bench.measure import Figures, digits, guarded
 from sleepkit.files import whole_file
 from sleepkit.ops import gpu
 from sleepkit.ops.gpu import TRUST_VARIABLE
@@ -54,6 +53,10 @@ def measure(*, compiled: bool = False) -> Figures:
     torch.backends.cuda.matmul.allow_tf32 = False
     report: Figures = {**provenance()}
     ceilings = report["ceilings"] = _part("ceilings", gpu_timings.ceilings, began)
+    report["checks"] = {}
+    for name, verdict in gpu_checks.check_all(device="cuda", workers=min(12, os.cpu_count() or 1)):
+        report["checks"][name] = verdict
+        _say(f"checks: {name}", verdict, began)
     rate = ceilings.get("copy_bytes_per_s", _COPY_RATE)
     for section, parts in _sections(rate).items():
         report[section] = {}
@@ -66,7 +69,6 @@ def measure(*, compiled: bool = False) -> Figures:
 
 
 def _sections(rate: float) -> dict[str, dict[str, Callable[[], Figures]]]:
-    checks = {name: partial(_checked, subject) for name, subject in gpu_checks.subjects(device="cuda").items()}
     times = {case.name: partial(gpu_timings.delta, case, copy_rate=rate) for case in gpu_timings.SHAPES}
     times |= {
         f"{case.name}, from projections": partial(gpu_timings.projections, case, copy_rate=rate) for case in gpu_timings.SHAPES
@@ -77,17 +79,16 @@ def _sections(rate: float) -> dict[str, dict[str, Callable[[], Figures]]]:
     for n in (1, 2, 4):
         training[f"fig2b N={n}, CUDA graphs"] = partial(gpu_training.steady, gpu_training.paper_settings(n_passes=n))
     training["10 layers of 512, N=2"] = partial(gpu_training.throughput, gpu_training.deep_settings(n_passes=2))
-    choices = {case.name: partial(gpu_timings.launch_choices, case) for case in (gpu_timings.SHAPES[0], gpu_timings.SHAPES[3])}
+    choices: dict[str, Callable[[], Figures]] = {
+        f"{case.name} {direction}": partial(gpu_timings.launch_choices, case, direction)
+        for case in (gpu_timings.SHAPES[0], gpu_timings.SHAPES[3])
+        for direction in ("forward", "backward")
+    }
     return {
-        "checks": {**checks},
         "times": {**times, "one token": gpu_timings.step},
         "training": {**training, "loss curve": gpu_training.curve},
-        "launch choices": {**choices},
+        "launch choices": choices,
     }
-
-
-def _checked(subject: Callable[[], gpu_checks.Subject]) -> Figures:
-    return gpu_checks.check(subject())
 
 
 def _part(name: str, part: Callable[[], Figures], began: float) -> Figures:
@@ -95,8 +96,12 @@ def _part(name: str, part: Callable[[], Figures], began: float) -> Figures:
     if elapsed > _DEADLINE_S:
         return {"unavailable": f"the {_DEADLINE_S:.0f} s of this command were over"}
     found = guarded(part)
-    print(f"{time.perf_counter() - began:6.0f} s  {name:<60} {_line(found)}", flush=True)
+    _say(name, found, began)
     return found
+
+
+def _say(name: str, found: Figures, began: float) -> None:
+    print(f"{time.perf_counter() - began:6.0f} s  {name:<60} {_line(found)}", flush=True)
 
 
 def _line(found: Figures) -> str:

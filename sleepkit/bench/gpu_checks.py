@@ -3,7 +3,12 @@
 Axes: B batch, T token, H head, K key channel, V value channel, E channel, W tap, C tokens of one chunk.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import argparse
+import concurrent.futures
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sleepkit import ops
-from sleepkit.bench.measure import Figures, digits
+from sleepkit.bench.measure import Figures, digits, guarded, unavailable
+from sleepkit.errors import require
 
 NAMES = ("q", "k", "v", "log_decay", "beta", "state")
 PROJECTIONS = ("qk", "v", "gates", "state", "A_log", "dt_bias")
@@ -22,6 +28,7 @@ FACTOR = 2.0
 # A gradient of a few numbers has, as the dice fall, an error well off the usual one; so does the one it is held against.
 FEW, FACTOR_OF_FEW = 16, 8.0
 _CHUNK_LEN = 32
+_LONGEST_CHECK_S = 150.0
 
 
 class Case(NamedTuple):
@@ -115,6 +122,50 @@ def subjects(*, device: str) -> dict[str, Callable[[], Subject]]:
         for channels in (64, 96, 256):
             found[f"gated norm V{channels} {name}"] = partial(norm, dtype, device=device, channels=channels)
     return found
+
+
+def check_all(*, device: str, names: Iterable[str] = (), workers: int = 8) -> Iterator[tuple[str, Figures]]:
+    """Check every subject, or those named, in processes of their own, and yield each verdict as it comes.
+
+    Kernels compile side by side, and one that crashes or never ends leaves the others be.
+
+    Args:
+        device: "cuda", or "cpu" where kernels are interpreted.
+        names: of ``subjects``; all of them if empty.
+        workers: processes at a time.
+    """
+    chosen = list(names) or list(subjects(device=device))
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        asked = {pool.submit(_check_apart, name, device): name for name in chosen}
+        for done in concurrent.futures.as_completed(asked):
+            yield asked[done], done.result()
+
+
+def _check_apart(name: str, device: str) -> Figures:
+    command = [sys.executable, "-m", "sleepkit.bench.gpu_checks", name, "--device", device]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LONGEST_CHECK_S)
+    except subprocess.TimeoutExpired:
+        return unavailable(f"it did not end within {_LONGEST_CHECK_S:.0f} s")
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:]
+        return unavailable(f"its process ended with status {done.returncode}: {' '.join(said)[:800]}")
+    found: Figures = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make one check and print its verdict as one line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m sleepkit.bench.gpu_checks", description="One check of a kernel.")
+    parser.add_argument("name", help="of the check")
+    parser.add_argument("--device", default="cuda")
+    given = parser.parse_args(arguments)
+    known = subjects(device=given.device)
+    require(given.name in known, "name", f"must be one of {', '.join(known)}", given.name)
+    torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    print(json.dumps(guarded(lambda: check(known[given.name]()))))
+    return 0
 
 
 def delta(case: Case, dtype: torch.dtype, *, device: str) -> Subject:
@@ -297,3 +348,7 @@ def _rounded_chunk(piece: list[Tensor], state: Tensor, dtype: torch.dtype) -> tu
 
 def _error(actual: Tensor, exact: Tensor) -> float:
     return (actual.double() - exact.double()).square().mean().sqrt().item()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import importlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch._C._autograd import DeviceType
 
 from sleepkit import ops
 from sleepkit.bench.gpu_checks import Case, make_inputs, make_projections
-from sleepkit.bench.measure import Figures, digits, spread, unavailable
+from sleepkit.bench.measure import Figures, digits, guarded, spread, unavailable
 from sleepkit.ops import gpu
 
 SHAPES = (Case(512, 4, 24, 64, 64), Case(512, 4, 64, 64, 64), Case(128, 8, 75, 64, 64), Case(4, 16, 2048, 128, 128))
@@ -136,21 +136,21 @@ def projections(case: Case, *, copy_rate: float) -> Figures:
     }
 
 
-def launch_choices(case: Case) -> Figures:
+def launch_choices(case: Case, direction: Literal["forward", "backward"]) -> Figures:
     """Time the kernel with other chunks and warps than the launch table's, microseconds by "chunk x warps", best first."""
     inputs, _, upstream = make_inputs(case, torch.bfloat16, device="cuda")
     leaves = [x.detach().requires_grad_() for x in inputs]
-    report: Figures = {"forward": {}, "backward": {}}
+    found: Figures = {}
     for chunk, warps in ((16, 2), (16, 4), (16, 8), (32, 1), (32, 2), (32, 4), (32, 8)):
-        name = f"{chunk} x {warps}"
-        with gpu.launched(key_dim=case.keys, dtype=torch.bfloat16, forward=(chunk, warps)), torch.no_grad():
-            took = seconds(lambda: ops.gated_delta_rule(*inputs, impl="triton"))
-            report["forward"][name] = digits(1e6 * sorted(took)[len(took) // 2])
-        with gpu.launched(key_dim=case.keys, dtype=torch.bfloat16, backward=(chunk, warps)):
-            outputs = tuple(ops.gated_delta_rule(*leaves, impl="triton"))
-            took = seconds(functools.partial(torch.autograd.grad, outputs, leaves, upstream, retain_graph=True))
-            report["backward"][name] = digits(1e6 * sorted(took)[len(took) // 2])
-    return {direction: dict(sorted(found.items(), key=lambda item: item[1])) for direction, found in report.items()}
+        with gpu.launched(key_dim=case.keys, dtype=torch.bfloat16, **{direction: (chunk, warps)}):
+            if direction == "forward":
+                with torch.no_grad():
+                    took = seconds(lambda: ops.gated_delta_rule(*inputs, impl="triton"))
+            else:
+                outputs = tuple(ops.gated_delta_rule(*leaves, impl="triton"))
+                took = seconds(functools.partial(torch.autograd.grad, outputs, leaves, upstream, retain_graph=True))
+        found[f"{chunk} x {warps}"] = digits(1e6 * sorted(took)[len(took) // 2])
+    return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def convolution(*, copy_rate: float) -> Figures:
@@ -179,14 +179,6 @@ def step() -> Figures:
     inputs, _, _ = make_inputs(Case(1, 4, 1, 64, 64), torch.bfloat16, device="cuda")
     with torch.no_grad():
         return {"us": spread(seconds(lambda: ops.gated_delta_rule(*inputs, impl="triton")), factor=1e6)}
-
-
-def guarded(part: Callable[[], Figures]) -> Figures:
-    """Measure a part; whatever goes wrong on a new device stands in the report, and the other parts go on."""
-    try:
-        return part()
-    except Exception as error:  # noqa: BLE001 - compilers and drivers raise what they like
-        return unavailable(f"{type(error).__name__}: {' '.join(str(error).split())}"[:800])
 
 
 @contextlib.contextmanager

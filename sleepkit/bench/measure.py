@@ -185,3 +185,11 @@ def _seconds(call: Callable[[], object], repeats: int, device: str) -> float:
         call()
     synchronise(device)
     return (time.perf_counter() - began) / repeats
+
+
+def guarded(part: Callable[[], Figures]) -> Figures:
+    """Measure a part; whatever goes wrong on a new device stands in the report, and the other parts go on."""
+    try:
+        return part()
+    except Exception as error:  # noqa: BLE001 - compilers and drivers raise what they like
+        return unavailable(f"{type(error).__name__}: {' '.join(str(error).split())}"[:800])

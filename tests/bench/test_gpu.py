@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sleepkit import ops
-from sleepkit.bench import gpu, gpu_checks, gpu_training
+from sleepkit.bench import gpu, gpu_checks, gpu_training, measure
 from sleepkit.experiments import presets
 from tests.support.compare import assert_close
 
@@ -53,11 +53,23 @@ def test_every_kernel_has_a_check_in_every_dtype() -> None:
             assert any(operation in name and dtype in name for name in names), (operation, dtype)
 
 
+def test_checks_run_in_processes_of_their_own_and_what_fails_there_is_told() -> None:
+    found = dict(gpu_checks.check_all(device="cpu", names=["gated norm V64 fp32", "no such check"], workers=2))
+    assert found["gated norm V64 fp32"]["passed"]
+    assert "status 1: sleepkit.errors.InvalidInputError: name: must be one of" in found["no such check"]["unavailable"]
+
+
+def test_a_check_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_checks, "_LONGEST_CHECK_S", 0.01)
+    found = dict(gpu_checks.check_all(device="cpu", names=["gated norm V64 fp32"], workers=1))
+    assert found["gated norm V64 fp32"] == {"unavailable": "it did not end within 0 s"}
+
+
 def test_a_part_that_fails_leaves_its_reason() -> None:
     def broken() -> dict[str, float]:
         raise AssertionError("PassManager::run failed")
 
-    found = gpu.guarded(broken)
+    found = measure.guarded(broken)
     assert found == {"unavailable": "AssertionError: PassManager::run failed"}
     assert gpu._line(found) == "not measured: AssertionError: PassManager::run failed"
 
