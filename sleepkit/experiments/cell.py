@@ -134,6 +134,25 @@ def gather(cells: Iterable[xr.Dataset], *, axes: Sequence[str] = ("seed",)) -> x
     return results.check(together, "figure")
 
 
+def join(known: xr.Dataset, new: xr.Dataset) -> xr.Dataset:
+    """Put gathered Datasets of different cells together, as if all their cells had been gathered at once.
+
+    Raises:
+        InvalidInputError: if both hold one cell.
+    """
+    notes = [note for data in (known, new) for note in json.loads(data.attrs["cells"])]
+    twice = sorted(set(digests(known)) & set(digests(new)))
+    require(not twice, "new", "must hold other cells than known", twice)
+    together = xr.merge([known, new], compat="no_conflicts", join="outer", combine_attrs="drop")
+    together.attrs = {"task": known.attrs["task"], "cells": json.dumps(notes, sort_keys=True)}
+    return results.check(together, "figure")
+
+
+def digests(figure: xr.Dataset) -> list[str]:
+    """Return the digests of the cells that were gathered."""
+    return [note["digest"] for note in json.loads(figure.attrs["cells"])]
+
+
 def _placed(cell: xr.Dataset, values: dict[str, object], tokens_per_step: int) -> xr.Dataset:
     """Give a cell its place: its settings and, where the cell has but one of each, its N and its depth."""
     last = cell.isel(step=-1, drop=True)

@@ -16,7 +16,7 @@ from sleepkit import results
 from sleepkit.analysis.statistics import across_seeds
 from sleepkit.errors import StoreError, require
 from sleepkit.experiments import presets
-from sleepkit.experiments.cell import gather, run_cell
+from sleepkit.experiments.cell import digests, gather, join, run_cell
 from sleepkit.experiments.verdicts import Verdict, a_pass_is_worth_a_layer, deeper_is_harder, more_passes_go_deeper
 from sleepkit.notation import depth_symbol
 from sleepkit.training import TrainSettings
@@ -86,16 +86,15 @@ def load(name: str, size: str) -> xr.Dataset:
     """
     path, wanted = results_path(name, size), [cell.digest() for cell in get(name).cells(size)]
     found = results.check(results.load(path), "figure")
-    made = [note["digest"] for note in json.loads(found.attrs["cells"])]
-    if sorted(made) != sorted(wanted):
-        missing = len(set(wanted) - set(made))
+    if sorted(digests(found)) != sorted(wanted):
+        missing = len(set(wanted) - set(digests(found)))
         raise StoreError(
             f"path: must hold the {len(wanted)} cells of {name} at size {size} ({missing} missing), got {str(path)!r}"
         )
     return found
 
 
-def run(name: str, size: str, *, root: str | Path = "runs", progress: bool = True) -> xr.Dataset:
+def run(name: str, size: str, *, root: str | Path = "runs", known: xr.Dataset | None = None, progress: bool = True) -> xr.Dataset:
     """Run the cells of a figure that are not finished, one after the other, and gather all.
 
     Can be interrupted and started again: finished cells are loaded, the one in the middle goes on from its checkpoint.
@@ -104,6 +103,7 @@ def run(name: str, size: str, *, root: str | Path = "runs", progress: bool = Tru
         name: the figure.
         size: "smoke", "cpu" or "paper".
         root: the folder of all runs.
+        known: gathered results of some of the cells, which are not run again.
         progress: show a progress bar over the cells and over each run.
 
     Raises:
@@ -111,9 +111,14 @@ def run(name: str, size: str, *, root: str | Path = "runs", progress: bool = Tru
     """
     from tqdm.auto import tqdm
 
-    cells = tqdm(get(name).cells(size), disable=not progress, unit="cell", desc=f"{name} {size}")
+    made_before = [] if known is None else digests(known)
+    missing = [settings for settings in get(name).cells(size) if settings.digest() not in made_before]
+    if known is not None and not missing:
+        return known
+    cells = tqdm(missing, disable=not progress, unit="cell", desc=f"{name} {size}")
     made = (run_cell(settings, root=root, n_examples=_EXAMPLES[size], progress=progress) for settings in cells)
-    return gather(made, axes=get(name).axes)
+    new = gather(made, axes=get(name).axes)
+    return new if known is None else join(known, new)
 
 
 def load_or_run(name: str, size: str, *, root: str | Path = "runs", progress: bool = True) -> xr.Dataset:
@@ -128,8 +133,19 @@ def load_or_run(name: str, size: str, *, root: str | Path = "runs", progress: bo
 
 
 def publish(name: str, size: str, *, root: str | Path = "runs", progress: bool = True) -> Path:
-    """Run a figure (``run``) and write its results where ``load`` finds them; return the file."""
-    return results.save(run(name, size, root=root, progress=progress), results_path(name, size))
+    """Run a figure (``run``) and write its results where ``load`` finds them; return the file.
+
+    Cells that lie there already are kept, so that a seed more costs one seed; results of other settings give way to those.
+
+    Raises:
+        InvalidInputError: for an unknown figure or size.
+        StoreError: if what lies there is damaged; its name is in the message.
+    """
+    path, wanted, known = results_path(name, size), {cell.digest() for cell in get(name).cells(size)}, None
+    if path.exists():
+        there = results.check(results.load(path), "figure")
+        known = there if set(digests(there)) <= wanted else None
+    return results.save(run(name, size, root=root, known=known, progress=progress), path)
 
 
 def table(name: str, data: xr.Dataset) -> str:

@@ -1,5 +1,6 @@
 """The figures of the paper: complete presets, honest verdicts, results that are whole or refused by name."""
 
+import dataclasses
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,7 @@ from sleepkit import plots, results
 from sleepkit.analysis import across_seeds
 from sleepkit.errors import InvalidInputError, StoreError
 from sleepkit.experiments import figures, presets
+from sleepkit.experiments.cell import digests, gather, join, run_cell
 from sleepkit.experiments.verdicts import a_pass_is_worth_a_layer, deeper_is_harder, more_passes_go_deeper, reach
 from tests.support.figures import figure_of
 
@@ -65,6 +67,41 @@ def test_results_of_other_settings_or_half_a_file_are_refused_by_name(tmp_path: 
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StoreError, match=r"fig2a-smoke\.nc"):
         figures.load_or_run("fig2a", "smoke")
+
+
+def test_a_seed_more_costs_that_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "RESULTS", tmp_path)
+    examples = figures._EXAMPLES["smoke"]
+    ran: list[int] = []
+
+    def counted(cell, **options):
+        ran.append(cell.seed)
+        return run_cell(cell, **options)
+
+    first = figures.Figure("fig2b", "", "", "", lambda size: [{"seed": 0}], more_passes_go_deeper)
+    monkeypatch.setitem(figures._FIGURES, "fig2b", first)
+    monkeypatch.setattr(figures, "run_cell", counted)
+    figures.publish("fig2b", "smoke", root=tmp_path / "one", progress=False)
+    assert ran == [0]
+    monkeypatch.setitem(
+        figures._FIGURES, "fig2b", dataclasses.replace(first, grid=lambda size: [{"seed": seed} for seed in (1, 0)])
+    )
+    figures.publish("fig2b", "smoke", root=tmp_path / "other", progress=False)
+    assert ran == [0, 1]
+    cells = [
+        run_cell(cell, root=tmp_path / "all", n_examples=examples, progress=False) for cell in figures.get("fig2b").cells("smoke")
+    ]
+    at_once, joined = gather(cells), figures.load("fig2b", "smoke")
+    timeless = ["elapsed_s", "wall_time_s", "tokens_per_s"]
+    assert joined.drop_vars(timeless, errors="ignore").equals(at_once.drop_vars(timeless, errors="ignore"))
+    assert sorted(digests(joined)) == sorted(digests(at_once))
+    figures.publish("fig2b", "smoke", root=tmp_path / "nothing to do", progress=False)
+    assert ran == [0, 1]
+    with pytest.raises(InvalidInputError, match="new: must hold other cells than known"):
+        join(joined, at_once)
+    monkeypatch.setitem(figures._FIGURES, "fig2b", dataclasses.replace(first, grid=lambda size: [{"seed": 7}]))
+    figures.publish("fig2b", "smoke", root=tmp_path / "others", progress=False)
+    assert figures.load("fig2b", "smoke").seed.values.tolist() == [7]
 
 
 def test_unknown_figures_and_sizes_are_refused() -> None:
