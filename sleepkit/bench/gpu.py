@@ -74,6 +74,7 @@ def _sections(rate: float) -> dict[str, dict[str, Callable[[], Figures]]]:
         f"{case.name}, from projections": partial(gpu_timings.projections, case, copy_rate=rate) for case in gpu_timings.SHAPES
     }
     times["short convolution"] = partial(gpu_timings.convolution, copy_rate=rate)
+    times["dynamic convolution"] = partial(gpu_timings.dynamic_convolution, copy_rate=rate)
     times["gated norm"] = partial(gpu_timings.norm, copy_rate=rate)
     training = {f"fig2b N={n}": partial(gpu_training.throughput, gpu_training.paper_settings(n_passes=n)) for n in (1, 2, 4)}
     for n in (1, 2, 4):

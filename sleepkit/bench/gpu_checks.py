@@ -117,8 +117,10 @@ def subjects(*, device: str) -> dict[str, Callable[[], Subject]]:
                 found[f"{case.name} {name}"] = partial(delta, case, dtype, device=device)
                 found[f"{case.name} {name}, from projections"] = partial(projections, case, dtype, device=device)
         for tokens, tail in ((1, True), (24, False), (75, True)):
-            words = f"short convolution L{tokens}{' after a tail' if tail else ''} {name}"
-            found[words] = partial(convolution, dtype, device=device, tokens=tokens, tail=tail)
+            words = f"convolution L{tokens}{' after a tail' if tail else ''} {name}"
+            for dynamic in (False, True):
+                made = partial(convolution, dtype, device=device, tokens=tokens, tail=tail, dynamic=dynamic)
+                found[f"{'dynamic' if dynamic else 'short'} {words}"] = made
         for channels in (64, 96, 256):
             found[f"gated norm V{channels} {name}"] = partial(norm, dtype, device=device, channels=channels)
     return found
@@ -213,20 +215,29 @@ def projections(case: Case, dtype: torch.dtype, *, device: str) -> Subject:
     )
 
 
-def convolution(dtype: torch.dtype, *, device: str, tokens: int = 24, tail: bool = False) -> Subject:
-    """Return the short convolution with SiLU; its independent evaluation rounds inputs and results alone."""
-    x, before, weight, d_out = (_normal(shape, device) for shape in ((16, tokens, 96), (16, 3, 96), (96, 4), (16, tokens, 96)))
-    inputs = {"x": x.to(dtype), "weight": weight} | ({"tail": before.to(dtype)} if tail else {})
+def convolution(dtype: torch.dtype, *, device: str, tokens: int = 24, tail: bool = False, dynamic: bool = False) -> Subject:
+    """Return the short convolution with SiLU; its independent evaluation rounds inputs and results alone.
 
-    def formula(x: Tensor, weight: Tensor, before: Tensor | None = None) -> Sequence[Tensor]:
+    Args:
+        dtype: of inputs and outputs.
+        device: where.
+        tokens: of a sequence.
+        tail: whether inputs before the first are given.
+        dynamic: whether each token brings its own taps.
+    """
+    shape = (16, tokens, 96)
+    x, before, d_out = (_normal(shape, device), _normal((16, 3, 96), device), _normal((16, tokens, 96), device))
+    taps = _normal((*shape, 4), device).to(dtype) if dynamic else _normal((96, 4), device)
+    inputs = {"x": x.to(dtype), "taps": taps} | ({"tail": before.to(dtype)} if tail else {})
+
+    def formula(x: Tensor, taps: Tensor, before: Tensor | None = None) -> Sequence[Tensor]:
         wide = torch.promote_types(x.dtype, torch.float32)
-        padded = F.pad(x, (0, 0, 3, 0)) if before is None else torch.cat([before, x], dim=1)
-        padded = padded.to(wide)
-        taps = weight.to(wide)
-        return (F.silu(sum(padded[:, i : i + x.shape[1]] * taps[:, i] for i in range(4))).to(x.dtype),)  # type: ignore[arg-type]
+        padded = (F.pad(x, (0, 0, 3, 0)) if before is None else torch.cat([before, x], dim=1)).to(wide)
+        y = torch.stack([padded[:, i : i + x.shape[1]] * taps[..., i].to(wide) for i in range(4)]).sum(0)
+        return (F.silu(y).to(x.dtype),)
 
-    def ours(x: Tensor, weight: Tensor, before: Tensor | None = None) -> Sequence[Tensor]:
-        return ops.short_conv(x, weight, before, silu=True)[:1]
+    def ours(x: Tensor, taps: Tensor, before: Tensor | None = None) -> Sequence[Tensor]:
+        return (ops.dynamic_conv if dynamic else ops.short_conv)(x, taps, before, silu=True)[:1]
 
     return Subject(inputs, {"out": d_out.to(dtype)}, formula, formula, ours)
 

@@ -161,6 +161,14 @@ def convolution(*, copy_rate: float) -> Figures:
     )
 
 
+def dynamic_convolution(*, copy_rate: float) -> Figures:
+    """Time the convolution whose taps each token brings, with SiLU, at the shape of the paper's multi-hop model, bf16."""
+    x, taps = _normal(128, 75, 512), _normal(128, 75, 512, 4)
+    return measured(
+        lambda *given: (ops.dynamic_conv(*given, silu=True)[0],), [x, taps], [_normal(128, 75, 512)], copy_rate=copy_rate
+    )
+
+
 def norm(*, copy_rate: float) -> Figures:
     """Time the gated norm at the same shape, against its formula."""
     inputs, upstream = [_normal(512, 24, 4, 64), _normal(512, 24, 256), _normal(64)], [_normal(512, 24, 256)]

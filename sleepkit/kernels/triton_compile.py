@@ -80,7 +80,8 @@ def variants() -> Iterator[Variant]:
     for dtype in (torch.float32, torch.bfloat16):
         conv = {"TAPS": 4, "BE": BLOCK_E, "BT": conv_tokens(64, 4), "SILU": True, "TAIL": True}
         for kernel in ("forward", "backward"):
-            yield Variant("conv", kernel, dtype, conv, 4)
+            for dynamic in (False, True):
+                yield Variant("conv", kernel, dtype, conv | {"DYNAMIC": dynamic}, 4)
         for channels in (64, 256):
             norm = {"V": channels, "BV": channels, "ROWS": norm_rows(channels)}
             for kernel in ("forward", "backward"):
@@ -140,6 +141,8 @@ def _type(name: str, variant: Variant) -> str:
     if name == "p_valid":
         return "*u8" if variant.sizes.get("MASKED") else f"*{TYPES[variant.dtype]}"
     value = name.removeprefix("p_").removeprefix("d_")
+    if name == "p_d_weight" and not variant.sizes.get("DYNAMIC"):
+        return "*fp32"
     return f"*{TYPES[variant.dtype]}" if value in _PER_VALUE else "*fp32"
 
 

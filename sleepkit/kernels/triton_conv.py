@@ -11,11 +11,19 @@ from sleepkit.kernels.triton_support import on_its_device, operation, side_by_si
 BLOCK_E = 64
 _LONGEST_RUN = 16
 _WARPS = 4
+# Axes of taps that each token brings, [B, T, E, W]; those that all tokens share are [W, E].
+_OF_EVERY_TOKEN = 4
 
 
 def short_conv(x_BTE: Tensor, tail_BWE: Tensor | None, weight_EW: Tensor, *, silu: bool) -> Tensor:
     """Return the causal convolution of every channel with its own taps, and SiLU of it if asked; no tail means zeros."""
     out: Tensor = direct(_conv, _run)(x_BTE, tail_BWE, weight_EW.t().contiguous(), silu)
+    return out
+
+
+def dynamic_conv(x_BTE: Tensor, tail_BWE: Tensor | None, taps_BTEW: Tensor, *, silu: bool) -> Tensor:
+    """Return the causal convolution of every channel with the taps that each token brings, and SiLU of it if asked."""
+    out: Tensor = direct(_conv, _run)(x_BTE, tail_BWE, taps_BTEW, silu)
     return out
 
 
@@ -25,10 +33,12 @@ def conv_tokens(seq_len: int, n_taps: int) -> int:
 
 
 def _grid_and_sizes(x: Tensor, tail: Tensor | None, weight: Tensor, silu: bool) -> tuple[tuple[int], int, dict[str, Any]]:
-    (batch, seq_len, channels), tokens = x.shape, conv_tokens(x.shape[1], weight.shape[0])
+    dynamic = weight.ndim == _OF_EVERY_TOKEN
+    n_taps = weight.shape[3 if dynamic else 0]
+    (batch, seq_len, channels), tokens = x.shape, conv_tokens(x.shape[1], n_taps)
     n_runs = -(-seq_len // tokens)
-    sizes = {"TAPS": weight.shape[0], "BT": tokens, "BE": BLOCK_E, "SILU": silu, "TAIL": tail is not None, "num_warps": _WARPS}
-    return (batch * n_runs * -(-channels // BLOCK_E),), n_runs, sizes
+    sizes = {"TAPS": n_taps, "BT": tokens, "BE": BLOCK_E, "SILU": silu, "TAIL": tail is not None, "DYNAMIC": dynamic}
+    return (batch * n_runs * -(-channels // BLOCK_E),), n_runs, sizes | {"num_warps": _WARPS}
 
 
 @on_its_device
@@ -36,6 +46,7 @@ def _run(x: Tensor, tail: Tensor | None, weight: Tensor, silu: bool) -> Tensor:
     from sleepkit.kernels.device import conv
 
     x, tail, out = side_by_side(x), None if tail is None else tail.contiguous(), x.new_empty(x.shape)
+    weight = weight.contiguous()
     grid, n_runs, sizes = _grid_and_sizes(x, tail, weight, silu)
     before = x if tail is None else tail
     conv.forward[grid](x, before, weight, out, *x.stride()[:2], x.shape[1], x.shape[2], n_runs, **sizes)
@@ -47,12 +58,15 @@ def _run_backward(x: Tensor, tail: Tensor | None, weight: Tensor, d_out: Tensor,
     from sleepkit.kernels.device import conv
 
     x, tail, d_out = side_by_side(x), None if tail is None else tail.contiguous(), d_out.contiguous()
+    weight = weight.contiguous()
     grid, n_runs, sizes = _grid_and_sizes(x, tail, weight, silu)
-    d_x, d_tail = x.new_empty(x.shape), _like(tail, x)
-    parts = weight.new_empty((x.shape[0] * n_runs, *weight.shape), dtype=torch.float32)
+    d_x, d_tail, whole = x.new_empty(x.shape), _like(tail, x), sizes["DYNAMIC"]
+    parts = weight.new_empty(
+        weight.shape if whole else (x.shape[0] * n_runs, *weight.shape), dtype=weight.dtype if whole else torch.float32
+    )
     before = x if tail is None else tail
     conv.backward[grid](x, before, weight, d_out, d_x, d_tail, parts, *x.stride()[:2], x.shape[1], x.shape[2], n_runs, **sizes)
-    return d_x, d_tail, parts.sum(dim=0).to(weight.dtype)
+    return d_x, d_tail, parts if whole else parts.sum(dim=0).to(weight.dtype)
 
 
 def _like(tail: Tensor | None, x: Tensor) -> Tensor:

@@ -62,5 +62,5 @@ class Jet(GatedDeltaNet):
     def _convolved(self, x_BTE: Tensor, projected_BTE: Tensor, tail_BWE: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         values = self.conv_channels
         both, value = torch.split(projected_BTE, [projected_BTE.shape[-1] - values, values], dim=-1)
-        value, tail = ops.dynamic_conv(value, self.taps(x_BTE), tail_BWE)
-        return F.silu(both), F.silu(value), tail
+        value, tail = ops.dynamic_conv(value, self.taps(x_BTE), tail_BWE, silu=True)
+        return F.silu(both), value, tail

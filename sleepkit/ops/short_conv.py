@@ -46,16 +46,19 @@ def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None,
     return (F.silu(out) if silu else out), padded[:, seq_len:]
 
 
-def dynamic_conv(x_BTE: Tensor, taps_BTEW: Tensor, tail_BWE: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def dynamic_conv(
+    x_BTE: Tensor, taps_BTEW: Tensor, tail_BWE: Tensor | None = None, *, silu: bool = False
+) -> tuple[Tensor, Tensor]:
     """Convolve every channel with taps that each token brings: y_t = sum_i taps_(t, i) x_(t - W + 1 + i) (arXiv 2508.15884).
 
     Args:
         x_BTE: inputs.
         taps_BTEW: W taps for each token and channel, the last for the token itself.
         tail_BWE: the W - 1 inputs before the first; None means zeros.
+        silu: apply SiLU to the result.
 
     Returns:
-        The outputs [B, T, E] and the tail [B, W - 1, E] to continue from.
+        The outputs [B, T, E], on a GPU in the dtype of x, and the tail [B, W - 1, E] to continue from.
 
     Raises:
         InvalidInputError: if shapes do not fit together.
@@ -67,12 +70,14 @@ def dynamic_conv(x_BTE: Tensor, taps_BTEW: Tensor, tail_BWE: Tensor | None = Non
     expected = (batch, n_taps - 1, channels)
     if tail_BWE is not None:
         require(tuple(tail_BWE.shape) == expected, "tail", f"must have shape {list(expected)}", tuple(tail_BWE.shape))
+    if triton_support.serves(x_BTE) and taps_BTEW.dtype in triton_support.DTYPES:
+        return triton_conv.dynamic_conv(x_BTE, tail_BWE, taps_BTEW, silu=silu), _last(x_BTE, tail_BWE, n_taps - 1)
     before = x_BTE.new_zeros(expected) if tail_BWE is None else tail_BWE
     padded = torch.cat([before, x_BTE], dim=1)
     out = padded[:, :seq_len] * taps_BTEW[..., 0]
     for tap in range(1, n_taps):
         out = torch.addcmul(out, padded[:, tap : tap + seq_len], taps_BTEW[..., tap])
-    return out, padded[:, seq_len:]
+    return (F.silu(out) if silu else out), padded[:, seq_len:]
 
 
 def _last(x_BTE: Tensor, tail_BWE: Tensor | None, count: int) -> Tensor:

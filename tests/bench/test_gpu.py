@@ -37,6 +37,7 @@ def test_the_independent_evaluation_without_rounding_is_the_rule_itself(case: gp
     [
         lambda dtype: gpu_checks.convolution(dtype, device="cpu", tokens=5),
         lambda dtype: gpu_checks.convolution(dtype, device="cpu", tokens=2, tail=True),
+        lambda dtype: gpu_checks.convolution(dtype, device="cpu", tokens=5, tail=True, dynamic=True),
         lambda dtype: gpu_checks.norm(dtype, device="cpu", channels=24),
     ],
 )
@@ -48,7 +49,7 @@ def test_the_formulas_are_what_the_operations_compute(make: Callable[..., gpu_ch
 
 def test_every_kernel_has_a_check_in_every_dtype() -> None:
     names = list(gpu_checks.subjects(device="cpu"))
-    for operation in ("from projections", "short convolution", "gated norm", "L1 K64"):
+    for operation in ("from projections", "short convolution", "dynamic convolution", "gated norm", "L1 K64"):
         for dtype in gpu_checks.DTYPES:
             assert any(operation in name and dtype in name for name in names), (operation, dtype)
 

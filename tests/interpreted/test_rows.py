@@ -45,6 +45,14 @@ def conv(x: Tensor, weight: Tensor, tail: Tensor | None = None, *, silu: bool = 
     return triton_conv.short_conv(x, tail, weight, silu=silu)
 
 
+def dynamic_formula(x: Tensor, taps: Tensor, tail: Tensor | None = None, *, silu: bool = True) -> Tensor:
+    return ops.dynamic_conv(x, taps, tail, silu=silu)[0]
+
+
+def dynamic(x: Tensor, taps: Tensor, tail: Tensor | None = None, *, silu: bool = True) -> Tensor:
+    return triton_conv.dynamic_conv(x, tail, taps, silu=silu)
+
+
 def norm_formula(x: Tensor, gate: Tensor, weight: Tensor) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), weight, 1e-5).flatten(2) * F.silu(gate)
 
@@ -63,6 +71,19 @@ def test_the_convolution(seq_len: int, silu: bool) -> None:
 @pytest.mark.parametrize(("seq_len", "n_taps"), [(1, 4), (2, 4), (20, 4), (3, 2), (6, 7)])
 def test_the_convolution_after_a_tail(seq_len: int, n_taps: int) -> None:
     assert_right(conv, conv_formula, draw((2, seq_len, 20), (20, n_taps), (2, n_taps - 1, 20)))
+
+
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("seq_len", [1, 5, 33])
+def test_the_dynamic_convolution(seq_len: int, silu: bool) -> None:
+    channels = 9 if seq_len > 1 else 70
+    inputs = draw((2, seq_len, channels), (2, seq_len, channels, 4))
+    assert_right(lambda *x: dynamic(*x, silu=silu), lambda *x: dynamic_formula(*x, silu=silu), inputs)
+
+
+@pytest.mark.parametrize(("seq_len", "n_taps"), [(1, 4), (2, 4), (20, 4), (3, 2), (6, 7)])
+def test_the_dynamic_convolution_after_a_tail(seq_len: int, n_taps: int) -> None:
+    assert_right(dynamic, dynamic_formula, draw((2, seq_len, 20), (2, seq_len, 20, n_taps), (2, n_taps - 1, 20)))
 
 
 @pytest.mark.parametrize("channels", [16, 24, 300])
@@ -91,6 +112,7 @@ def test_everything_that_is_returned_was_written(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
     results = run(conv, draw((2, 5, 9), (9, 4), (2, 3, 9)), torch.float32)
+    results |= {f"dynamic {k}": x for k, x in run(dynamic, draw((2, 5, 9), (2, 5, 9, 4), (2, 3, 9)), torch.float32).items()}
     results |= {f"norm {k}": x for k, x in run(norm, draw((2, 5, 3, 16), (2, 5, 48), (16,)), torch.float32).items()}
     for name, tensor in results.items():
         assert tensor.isfinite().all(), name
@@ -100,6 +122,8 @@ def test_they_keep_the_rules_of_a_torch_operation() -> None:
     x, weight, tail = (tensor.requires_grad_() for tensor in draw((2, 5, 9), (4, 9), (2, 3, 9)))
     torch.library.opcheck(torch.ops.sleepkit.short_conv_triton.default, (x, tail, weight, True))
     torch.library.opcheck(torch.ops.sleepkit.short_conv_triton.default, (x, None, weight, False))
+    (taps,) = (tensor.requires_grad_() for tensor in draw((2, 5, 9, 4)))
+    torch.library.opcheck(torch.ops.sleepkit.short_conv_triton.default, (x, tail, taps, True))
     heads, gate, scale = (tensor.requires_grad_() for tensor in draw((2, 5, 3, 16), (2, 5, 48), (16,)))
     torch.library.opcheck(torch.ops.sleepkit.gated_rms_norm_triton.default, (heads, gate, scale, 1e-5))
 

@@ -48,7 +48,8 @@ def test_the_interpreted_kernels_pass_their_tests() -> None:
         ("delta.step bf16 K=64 V=64 BK=64 BV=32 MASKED=False RAW=False", 90, 0),
         ("delta.step bf16 K=64 V=64 BK=64 BV=32 MASKED=False RAW=True", 90, 0),
         ("delta.forward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False RAW=False", 80, 128),
-        ("conv.backward bf16", 90, 0),
+        ("conv.backward bf16 TAPS=4 BE=64 BT=16 SILU=True TAIL=True DYNAMIC=False", 90, 0),
+        ("conv.backward bf16 TAPS=4 BE=64 BT=16 SILU=True TAIL=True DYNAMIC=True", 90, 128),
         ("norm.backward bf16 V=64", 90, 0),
     ],
 )
