@@ -115,6 +115,7 @@ def subjects(*, device: str) -> dict[str, Callable[[], Subject]]:
         for case in CASES:
             if name == "bf16" or case.keys == 64:
                 found[f"{case.name} {name}"] = partial(delta, case, dtype, device=device)
+                found[f"{case.name} {name}, Hebbian"] = partial(delta, case, dtype, device=device, corrected=False)
                 found[f"{case.name} {name}, from projections"] = partial(projections, case, dtype, device=device)
         for tokens, tail in ((1, True), (24, False), (75, True)):
             words = f"convolution L{tokens}{' after a tail' if tail else ''} {name}"
@@ -170,18 +171,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def delta(case: Case, dtype: torch.dtype, *, device: str) -> Subject:
-    """Return the gated delta rule at a shape."""
+def delta(case: Case, dtype: torch.dtype, *, device: str, corrected: bool = True) -> Subject:
+    """Return the gated delta rule at a shape, or, not ``corrected``, the gated Hebbian write."""
     inputs, valid, upstream = make_inputs(case, dtype, device=device)
+    operation = ops.gated_delta_rule if corrected else ops.gated_hebbian
 
     def by(impl: str) -> Callable[..., Sequence[Tensor]]:
-        return lambda *leaves: ops.gated_delta_rule(*leaves, valid_BT=valid, impl=impl)  # type: ignore[arg-type]
+        return lambda *leaves: operation(*leaves, valid_BT=valid, impl=impl)  # type: ignore[arg-type]
+
+    def in_16_bit(*leaves: Tensor) -> Sequence[Tensor]:
+        return rounded([x.float() for x in leaves], valid, dtype, corrected=corrected)
 
     return Subject(
         inputs=dict(zip(NAMES, inputs, strict=True)),
         upstream=dict(zip(("out", "after"), upstream, strict=True)),
         exact=by("reference"),
-        budget=(lambda *leaves: rounded([x.float() for x in leaves], valid, dtype)) if dtype.itemsize == 2 else by("chunked"),
+        budget=in_16_bit if dtype.itemsize == 2 else by("chunked"),
         ours=by("triton"),
         valid=valid,
         by_token=("out", "d_q"),
@@ -322,7 +327,9 @@ def _run(subject: Subject, evaluate: Callable[..., Sequence[Tensor]], *, wide: t
     return results
 
 
-def rounded(inputs: Sequence[Tensor], valid: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def rounded(
+    inputs: Sequence[Tensor], valid: Tensor | None, dtype: torch.dtype, *, corrected: bool = True
+) -> tuple[Tensor, Tensor]:
     """Evaluate the chunked form with every operand of a product but the solve's rounded to 16 bits, by plain autograd.
 
     An evaluation written for nothing else: how wrong a careful kernel in this dtype has to be.
@@ -335,12 +342,12 @@ def rounded(inputs: Sequence[Tensor], valid: Tensor | None, dtype: torch.dtype) 
     outputs = []
     for start in range(0, v.shape[1], _CHUNK_LEN):
         piece = [x[:, start : start + _CHUNK_LEN].transpose(1, 2) for x in (q, k, v, log_decay, beta)]
-        out, state = _rounded_chunk(piece, state, dtype)
+        out, state = _rounded_chunk(piece, state, dtype, corrected=corrected)
         outputs.append(out.transpose(1, 2))
     return torch.cat(outputs, dim=1).to(dtype), state
 
 
-def _rounded_chunk(piece: list[Tensor], state: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _rounded_chunk(piece: list[Tensor], state: Tensor, dtype: torch.dtype, *, corrected: bool) -> tuple[Tensor, Tensor]:
     q, k, v, log_decay, beta = piece
 
     def times(a: Tensor, b: Tensor) -> Tensor:
@@ -351,8 +358,10 @@ def _rounded_chunk(piece: list[Tensor], state: Tensor, dtype: torch.dtype) -> tu
     causal = torch.ones(size, size, dtype=torch.bool, device=q.device).tril()
     decay = (total[..., :, None] - total[..., None, :]).masked_fill(~causal, float("-inf")).float().exp()
     gamma, to_end, beta = total.float().exp()[..., None], decay[..., -1, :, None], beta[..., None]
-    solve = (beta * times(k, k.mT) * decay).tril(-1)
-    update = torch.linalg.solve_triangular(solve, beta * (v - gamma * times(k, state)), upper=False, unitriangular=True)
+    update = beta * v
+    if corrected:
+        solve = (beta * times(k, k.mT) * decay).tril(-1)
+        update = torch.linalg.solve_triangular(solve, beta * (v - gamma * times(k, state)), upper=False, unitriangular=True)
     out = q.shape[-1] ** -0.5 * (gamma * times(q, state) + times(times(q, k.mT) * decay, update))
     return out, gamma[..., -1:, :] * state + times(k.mT, to_end * update)
 

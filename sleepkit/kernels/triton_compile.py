@@ -71,12 +71,16 @@ def variants() -> Iterator[Variant]:
             for sweep in {row.backward.chunk < 32, True}:
                 for blocks in sorted({1, max(1, keys // BLOCK_V)}):
                     yield _delta("backward", keys, dtype, row.backward, {"SWEEP": sweep, "BLOCKS": blocks}, raw=raw)
-            yield Variant("delta", "step", dtype, _channels(keys) | {"MASKED": False, "RAW": raw}, row.forward.warps)
+            yield Variant(
+                "delta", "step", dtype, _channels(keys) | {"MASKED": False, "RAW": raw, "DELTA": True}, row.forward.warps
+            )
         yield Variant("delta", "add_parts", dtype, {"K": keys, "BLOCK": ADDED}, ADDING_WARPS)
     yield _delta("forward", 64, torch.bfloat16, LAUNCHES[64, 2].forward, {}, masked=True)
     yield _delta("forward", 16, torch.bfloat16, LAUNCHES[16, 2].forward, {"n_heads": 1, "s_at": 1, "s_bt": 1})
     yield _delta("backward", 16, torch.bfloat16, LAUNCHES[16, 2].backward, {"SWEEP": True, "BLOCKS": 1, "n_heads": 1, "s_at": 1})
     yield _delta("backward", 64, torch.float16, LAUNCHES[64, 2].backward, {"SWEEP": True, "BLOCKS": 2}, masked=True)
+    yield _delta("forward", 64, torch.bfloat16, LAUNCHES[64, 2].forward, {"DELTA": False}, raw=True)
+    yield _delta("backward", 64, torch.bfloat16, LAUNCHES[64, 2].backward, {"SWEEP": True, "BLOCKS": 2, "DELTA": False}, raw=True)
     for dtype in (torch.float32, torch.bfloat16):
         conv = {"TAPS": 4, "BE": BLOCK_E, "BT": conv_tokens(64, 4), "SILU": True, "TAIL": True}
         for kernel in ("forward", "backward"):
@@ -117,7 +121,7 @@ def _delta(
     masked: bool = False,
     raw: bool = False,
 ) -> Variant:
-    sizes = _channels(keys) | {"C": launch.chunk, "MASKED": masked, "RAW": raw, "PRECISION": "tf32x3"} | more
+    sizes = _channels(keys) | {"C": launch.chunk, "MASKED": masked, "RAW": raw, "DELTA": True, "PRECISION": "tf32x3"} | more
     return Variant("delta", kernel, dtype, sizes, launch.warps, launch.stages)
 
 

@@ -83,14 +83,16 @@ def gated_delta_rule(
     scale: float,
     valid_BT: Tensor | None = None,
     activations: Activations | None = None,
+    corrected: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Read T tokens; fp32 or 16 bit, each input in its own dtype, the state fp32. Heads of q and k may be fewer.
 
-    With activations q, k, log_decay and beta are given as the projections have them, before those.
+    With activations q, k, log_decay and beta are given as the projections have them, before those. Not ``corrected``, the write
+    is a gated outer product, without what the delta rule subtracts.
     """
     A_log, dt_bias, beta_scale, unit_eps = activations or (None, None, 1.0, 0.0)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, A_log, dt_bias)
-    out, after = direct(_forward, _run_forward)(*inputs, valid_BT, scale, beta_scale, unit_eps)
+    out, after = direct(_forward, _run_forward)(*inputs, valid_BT, scale, beta_scale, unit_eps, corrected)
     return out, after
 
 
@@ -113,6 +115,7 @@ def _run_forward(
     scale: float,
     beta_scale: float,
     unit_eps: float,
+    corrected: bool,
 ) -> tuple[Tensor, Tensor]:
     from sleepkit.kernels.device import delta
 
@@ -124,7 +127,8 @@ def _run_forward(
     factors, strides = (float(scale), float(beta_scale), float(unit_eps)), _strides(q, k, v, log_decay, beta, valid)
     sizes = _sizes(key_dim, value_dim)
     grid = (batch * heads * _n_blocks(value_dim),)
-    options: dict[str, Any] = {"MASKED": valid is not None, "RAW": A_log is not None, "num_warps": launch.warps}
+    options: dict[str, Any] = {"MASKED": valid is not None, "RAW": A_log is not None, "DELTA": corrected}
+    options["num_warps"] = launch.warps
     if seq_len == 1:
         ends = [stride for index, stride in enumerate(strides) if index % 3 != 1 or index == len(strides)]
         delta.step[grid](*given, *factors, heads, heads // q.shape[2], *ends, **sizes, **options)
@@ -150,6 +154,7 @@ def _run_backward(
     scale: float,
     beta_scale: float,
     unit_eps: float,
+    corrected: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     from sleepkit.kernels.device import delta
 
@@ -175,6 +180,7 @@ def _run_backward(
         BLOCKS=n_blocks // parts.n_parts,
         MASKED=valid is not None,
         RAW=A_log is not None,
+        DELTA=corrected,
         PRECISION="tf32x3",
         SWEEP=seq_len > chunk,
         num_warps=launch.warps,
@@ -270,15 +276,15 @@ def _empty_gradients(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tens
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ARG001
-    *tensors, scale, beta_scale, unit_eps = inputs
+    *tensors, scale, beta_scale, unit_eps, corrected = inputs
     ctx.save_for_backward(*tensors)
-    ctx.factors = scale, beta_scale, unit_eps
+    ctx.options = scale, beta_scale, unit_eps, corrected
 
 
 def _differentiate(ctx: Any, d_out: Tensor, d_after: Tensor) -> tuple[Tensor | None, ...]:
-    *gradients, d_A_log, d_dt_bias = _backward(*ctx.saved_tensors, d_out, d_after, *ctx.factors)
+    *gradients, d_A_log, d_dt_bias = _backward(*ctx.saved_tensors, d_out, d_after, *ctx.options)
     raw = ctx.saved_tensors[6] is not None
-    return *gradients, d_A_log if raw else None, d_dt_bias if raw else None, None, None, None, None
+    return *gradients, d_A_log if raw else None, d_dt_bias if raw else None, None, None, None, None, None
 
 
 _forward = operation("gated_delta_rule_triton", _run_forward, _empty_outputs)

@@ -4,7 +4,8 @@ Axes: B batch, T token, E channel, H head, K key channel, V value channel.
 """
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,11 @@ class GatedDeltaNet(nn.Module):
 
     Attributes:
         kind: its name in ``ModelConfig.layers``.
+        rule: the write, and the read after it, from the projections.
     """
 
     kind: ClassVar[str] = "gdn"
+    rule: Callable[..., ops.GatedDeltaOutput] = staticmethod(ops.gated_delta_from_projections)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -111,16 +114,9 @@ class GatedDeltaNet(nn.Module):
         both, value, tail = self._convolved(x_BTE, projected, tail)
         both = both.view(*both.shape[:2], -1, self.key_dim)
         value = value.view(*value.shape[:2], self.n_heads, self.value_dim)
-        out, state = self._write(both, value, self.decay_and_beta(x_BTE), state, valid_BT)
+        rates = {"A_log_H": self.A_log, "dt_bias_H": self.dt_bias, "beta_scale": self.beta_scale, "unit_eps": UNIT_EPS}
+        out, state = self.rule(both, value, self.decay_and_beta(x_BTE), state, valid_BT=valid_BT, **rates)
         return out, state, tail
-
-    def _write(self, qk: Tensor, value: Tensor, gates: Tensor, state: Tensor, valid_BT: Tensor | None) -> ops.GatedDeltaOutput:
-        """Write into the fast weights and read out of them, from the projections."""
-        return ops.gated_delta_from_projections(qk, value, gates, state, valid_BT=valid_BT, **self._activation())
-
-    def _activation(self) -> dict[str, Any]:
-        """Return what ``ops.activate`` needs besides the projections."""
-        return {"A_log_H": self.A_log, "dt_bias_H": self.dt_bias, "beta_scale": self.beta_scale, "unit_eps": UNIT_EPS}
 
     def _convolved(self, _x_BTE: Tensor, projected_BTE: Tensor, tail_BWE: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries and keys side by side and values, [B, T, E] each, and the convolution's tail."""

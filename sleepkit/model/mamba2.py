@@ -1,8 +1,7 @@
 """Fast weights in the form of Mamba-2 (Lee et al. 2026, Eq. 3; arXiv 2405.21060)."""
 
+from collections.abc import Callable
 from typing import ClassVar
-
-from torch import Tensor
 
 from sleepkit import ops
 from sleepkit.model.gated_delta_net import GatedDeltaNet
@@ -17,7 +16,4 @@ class Mamba2(GatedDeltaNet):
     """
 
     kind: ClassVar[str] = "mamba2"
-
-    def _write(self, qk: Tensor, value: Tensor, gates: Tensor, state: Tensor, valid_BT: Tensor | None) -> ops.GatedDeltaOutput:
-        query, key, log_decay, beta = ops.activate(qk, gates, **self._activation())
-        return ops.gated_hebbian(query, key, value, log_decay, beta, state, valid_BT=valid_BT)
+    rule: Callable[..., ops.GatedDeltaOutput] = staticmethod(ops.gated_hebbian_from_projections)

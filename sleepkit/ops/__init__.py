@@ -4,7 +4,7 @@ from sleepkit.ops.attention import Rotation, attention, attention_weights, rotar
 from sleepkit.ops.block import BlockShape, fused_block, fused_block_serves
 from sleepkit.ops.gated_delta import explain, gated_delta_rule
 from sleepkit.ops.hebbian import gated_hebbian
-from sleepkit.ops.projections import activate, gated_delta_from_projections
+from sleepkit.ops.projections import activate, gated_delta_from_projections, gated_hebbian_from_projections
 from sleepkit.ops.recurrence import GatedDeltaOutput
 from sleepkit.ops.rows import gated_rms_norm, relu_square, rms_norm, rotary_rms_norm, unit_length
 from sleepkit.ops.short_conv import dynamic_conv, short_conv
@@ -23,6 +23,7 @@ __all__ = [
     "gated_delta_from_projections",
     "gated_delta_rule",
     "gated_hebbian",
+    "gated_hebbian_from_projections",
     "gated_rms_norm",
     "relu_square",
     "rms_norm",

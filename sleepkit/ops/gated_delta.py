@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
-from sleepkit.kernels import chunked, native, reference, triton_delta, triton_support
+from sleepkit.kernels import chunked, native, reference, triton_delta
 from sleepkit.kernels.build import why_unavailable
 from sleepkit.ops.hebbian import pick as pick_hebbian
-from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, plain_inputs
+from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request, plain_inputs, why_not_triton
 
 Operation = Literal["gated_delta_rule", "gated_hebbian"]
 
@@ -52,7 +52,7 @@ def gated_delta_rule(
     """
     check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
-    chosen = _chosen(impl, *inputs)
+    chosen = choose(impl, *kernel_request(*inputs))
     factor = q_BTHK.shape[-1] ** -0.5 if scale is None else float(scale)
     if chosen == "triton":
         with torch.autocast(q_BTHK.device.type, enabled=False):
@@ -88,27 +88,9 @@ def explain(
         ImplUnavailableError: if it leads to none.
     """
     require(operation in get_args(Operation), "operation", f"must be one of {', '.join(get_args(Operation))}", operation)
-    if operation == "gated_hebbian":
-        chosen, reason = pick_hebbian(impl)
-        return f"{chosen}: {reason}"
-    chosen, reason = _choose(impl, device, dtype, max(key_dim, value_dim) <= triton_delta.LARGEST_DIM)
+    pick = pick_hebbian if operation == "gated_hebbian" else _pick
+    chosen, reason = pick(impl, device, dtype, max(key_dim, value_dim) <= triton_delta.LARGEST_DIM)
     return f"{chosen}: {reason}"
-
-
-def leads_to_triton(impl: Impl, *inputs: Tensor) -> bool:
-    """Say whether a call with these inputs (q, k, v first) is one for the Triton kernels.
-
-    Raises:
-        InvalidInputError: for an unknown implementation.
-        ImplUnavailableError: if the implementation asked for cannot serve this call.
-    """
-    return _chosen(impl, *inputs) == "triton"
-
-
-def _chosen(impl: str, *inputs: Tensor) -> str:
-    q, _, v = inputs[:3]
-    dtype = v.dtype if all(x.dtype in triton_support.DTYPES for x in inputs) else torch.float64
-    return _choose(impl, q.device.type, dtype, max(q.shape[3], v.shape[3]) <= triton_delta.LARGEST_DIM)[0]
 
 
 _KERNELS = {"reference": reference, "chunked": chunked, "native": native}
@@ -120,7 +102,7 @@ def _pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, 
     if impl in ("reference", "chunked"):
         return impl, "asked for by name"
     if impl == "triton" or (impl == "auto" and device == "cuda"):
-        problem = _why_not_triton(device, dtype, fits, asked=impl == "triton")
+        problem = why_not_triton(device, dtype, fits, asked=impl == "triton")
         if impl == "triton" and problem:
             raise ImplUnavailableError(f"impl: 'triton' cannot serve this call: {problem}; use 'auto', 'chunked' or 'reference'")
         if impl == "triton":
@@ -138,13 +120,5 @@ def _pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, 
     return "native", "the C kernel is the fastest on a CPU, and was built for this one"
 
 
-def _why_not_triton(device: str, dtype: torch.dtype, fits: bool, *, asked: bool) -> str | None:
-    if dtype not in triton_support.DTYPES:
-        return "its inputs are fp32, bf16 or fp16, none of them fp64"
-    if not fits:
-        return f"its heads have at most {triton_delta.LARGEST_DIM} key and value channels"
-    return triton_support.why_unavailable(device) if asked else triton_support.why_not_chosen(device)
-
-
 # The answer cannot change while a graph is traced.
-_choose: Callable[[str, str, torch.dtype, bool], tuple[str, str]] = torch.compiler.assume_constant_result(_pick)  # type: ignore[no-untyped-call]
+choose: Callable[[str, str, torch.dtype, bool], str] = torch.compiler.assume_constant_result(lambda *asked: _pick(*asked)[0])  # type: ignore[no-untyped-call]

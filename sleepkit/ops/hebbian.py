@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
-from sleepkit.kernels import hebbian, reference
-from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, plain_inputs
+from sleepkit.kernels import hebbian, reference, triton_delta
+from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request, plain_inputs, why_not_triton
 
 
 def gated_hebbian(
@@ -42,36 +42,54 @@ def gated_hebbian(
         scale: factor of the read; None means K^-0.5.
         valid_BT: False marks padding: the state passes through untouched and the output there means nothing.
         impl: how; "auto" picks one (``ops.explain(operation="gated_hebbian")`` says which and why), any other is honoured or
-            refused. There is a torch path and no other kernel.
+            refused. There are a torch path and, for a GPU, a Triton kernel.
 
     Raises:
         InvalidInputError: if shapes do not fit together.
-        ImplUnavailableError: if the implementation asked for does not exist.
+        ImplUnavailableError: if the implementation asked for does not exist or cannot serve this call.
     """
     check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
-    chosen, _ = _choose(impl)
-    inputs = plain_inputs(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
+    inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
+    chosen = choose(impl, *kernel_request(*inputs))
     factor = q_BTHK.shape[-1] ** -0.5 if scale is None else float(scale)
     with torch.autocast(q_BTHK.device.type, enabled=False):  # in the dtypes chosen here, whatever surrounds the call
-        out, state = _KERNELS[chosen].gated_hebbian(*inputs, scale=factor)
+        if chosen == "triton":
+            narrow = (*inputs[:5], state_BHKV.float())
+            return GatedDeltaOutput(*triton_delta.gated_delta_rule(*narrow, scale=factor, valid_BT=valid_BT, corrected=False))
+        out, state = _KERNELS[chosen].gated_hebbian(*plain_inputs(*inputs, valid_BT), scale=factor)
     return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
 
 
-def pick(impl: str) -> tuple[str, str]:
+def pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, str]:
     """Return the implementation that ``impl`` leads to, and the reason.
+
+    Args:
+        impl: as in the operation.
+        device: see ``why_not_triton``.
+        dtype: see there.
+        fits: see there.
 
     Raises:
         InvalidInputError: if there is no such name.
-        ImplUnavailableError: if this operation has no such implementation.
+        ImplUnavailableError: if this operation has no such implementation, or it cannot serve this call.
     """
     require(impl in get_args(Impl), "impl", f"must be one of {', '.join(get_args(Impl))}", impl)
-    if impl == "auto":
-        return "chunked", "the torch path runs everywhere, and this operation has no other kernel"
-    if impl not in _KERNELS:
-        raise ImplUnavailableError(f"impl: {impl!r} cannot serve this call: it knows the delta rule alone; use 'auto'")
-    return impl, "asked for by name"
+    if impl in _KERNELS:
+        return impl, "asked for by name"
+    if impl == "native":
+        raise ImplUnavailableError("impl: 'native' cannot serve this call: it knows the delta rule alone; use 'auto'")
+    problem = why_not_triton(device, dtype, fits, asked=impl == "triton")
+    if impl == "triton" and problem:
+        raise ImplUnavailableError(f"impl: 'triton' cannot serve this call: {problem}; use 'auto', 'chunked' or 'reference'")
+    if impl == "triton":
+        return "triton", "asked for by name"
+    if device == "cuda" and not problem:
+        return "triton", "the Triton kernels are made for a CUDA device: one launch forward and one backward"
+    if device == "cuda":
+        return "chunked", f"the torch path runs everywhere; impl: 'triton' cannot serve this call: {problem}"
+    return "chunked", "the torch path runs everywhere, and this operation has no other kernel on a CPU"
 
 
 # The answer cannot change while a graph is traced.
-_choose: Callable[[str], tuple[str, str]] = torch.compiler.assume_constant_result(pick)  # type: ignore[no-untyped-call]
+choose: Callable[[str, str, torch.dtype, bool], str] = torch.compiler.assume_constant_result(lambda *asked: pick(*asked)[0])  # type: ignore[no-untyped-call]
 _KERNELS = {"reference": reference, "chunked": hebbian}

@@ -4,15 +4,21 @@ Axes: B batch, T token, J query heads and then key heads, H value head, K key ch
 write-strength inputs, one of each a head.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sleepkit.errors import require
 from sleepkit.kernels import triton_delta
-from sleepkit.ops.gated_delta import gated_delta_rule, leads_to_triton
-from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes
+from sleepkit.kernels.triton_delta import Activations
+from sleepkit.ops.gated_delta import choose as choose_delta
+from sleepkit.ops.gated_delta import gated_delta_rule
+from sleepkit.ops.hebbian import choose as choose_hebbian
+from sleepkit.ops.hebbian import gated_hebbian
+from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request
 from sleepkit.ops.rows import unit_length
 
 
@@ -86,23 +92,71 @@ def gated_delta_from_projections(
         InvalidInputError: if shapes do not fit together.
         ImplUnavailableError: if the implementation asked for cannot serve this call.
     """
-    require(qk_BTJK.ndim == 4 and qk_BTJK.shape[2] % 2 == 0, "qk", "must be [B, T, 2 H, K]", tuple(qk_BTJK.shape))
-    require(gates_BTG.ndim == 3 and gates_BTG.shape[2] % 2 == 0, "gates", "must be [B, T, 2 H]", tuple(gates_BTG.shape))
-    query, key = qk_BTJK.chunk(2, dim=2)
-    decay_input, beta_input = gates_BTG.chunk(2, dim=-1)
-    raw = (query, key, v_BTHV, decay_input, beta_input, state_BHKV)
-    check_shapes(*raw, valid_BT)
-    for name, rates in (("A_log", A_log_H), ("dt_bias", dt_bias_H)):
-        require(rates.shape == v_BTHV.shape[2:3], name, f"must have shape [{v_BTHV.shape[2]}]", tuple(rates.shape))
-    if leads_to_triton(impl, *raw, A_log_H, dt_bias_H):
-        activations = triton_delta.Activations(A_log_H.float(), dt_bias_H.float(), beta_scale, unit_eps)
+    activations = Activations(A_log_H, dt_bias_H, beta_scale, unit_eps)
+    return _from_projections(_DELTA, qk_BTJK, v_BTHV, gates_BTG, state_BHKV, activations, valid_BT, impl)
+
+
+def gated_hebbian_from_projections(
+    qk_BTJK: Tensor,
+    v_BTHV: Tensor,
+    gates_BTG: Tensor,
+    state_BHKV: Tensor,
+    *,
+    A_log_H: Tensor,
+    dt_bias_H: Tensor,
+    beta_scale: float = 1.0,
+    unit_eps: float = 1e-6,
+    valid_BT: Tensor | None = None,
+    impl: Impl = "auto",
+) -> GatedDeltaOutput:
+    """Run ``gated_hebbian`` on what ``activate`` makes of a layer's projections; see ``gated_delta_from_projections``.
+
+    Raises:
+        InvalidInputError: if shapes do not fit together.
+        ImplUnavailableError: if the implementation asked for cannot serve this call.
+    """
+    activations = Activations(A_log_H, dt_bias_H, beta_scale, unit_eps)
+    return _from_projections(_HEBBIAN, qk_BTJK, v_BTHV, gates_BTG, state_BHKV, activations, valid_BT, impl)
+
+
+class _Rule(NamedTuple):
+    run: Callable[..., GatedDeltaOutput]
+    choose: Callable[[str, str, torch.dtype, bool], str]
+    corrected: bool
+
+
+_DELTA = _Rule(gated_delta_rule, choose_delta, corrected=True)
+_HEBBIAN = _Rule(gated_hebbian, choose_hebbian, corrected=False)
+
+
+def _from_projections(
+    rule: _Rule,
+    qk: Tensor,
+    v: Tensor,
+    gates: Tensor,
+    state: Tensor,
+    activations: Activations,
+    valid: Tensor | None,
+    impl: Impl,
+) -> GatedDeltaOutput:
+    require(qk.ndim == 4 and qk.shape[2] % 2 == 0, "qk", "must be [B, T, 2 H, K]", tuple(qk.shape))
+    require(gates.ndim == 3 and gates.shape[2] % 2 == 0, "gates", "must be [B, T, 2 H]", tuple(gates.shape))
+    (query, key), (decay_input, beta_input) = qk.chunk(2, dim=2), gates.chunk(2, dim=-1)
+    raw = (query, key, v, decay_input, beta_input)
+    check_shapes(*raw, state, valid)
+    A_log, dt_bias, beta_scale, unit_eps = activations
+    for name, rates in (("A_log", A_log), ("dt_bias", dt_bias)):
+        require(rates.shape == v.shape[2:3], name, f"must have shape [{v.shape[2]}]", tuple(rates.shape))
+    if rule.choose(impl, *kernel_request(*raw, state, A_log, dt_bias)) == "triton":
+        narrow = activations._replace(A_log=A_log.float(), dt_bias=dt_bias.float())
+        scale = query.shape[-1] ** -0.5
         return GatedDeltaOutput(
             *triton_delta.gated_delta_rule(
-                *raw[:5], state_BHKV.float(), scale=query.shape[-1] ** -0.5, valid_BT=valid_BT, activations=activations
+                *raw, state.float(), scale=scale, valid_BT=valid, activations=narrow, corrected=rule.corrected
             )
         )
-    made = activate(qk_BTJK, gates_BTG, A_log_H=A_log_H, dt_bias_H=dt_bias_H, beta_scale=beta_scale, unit_eps=unit_eps)
-    return gated_delta_rule(made.q, made.k, v_BTHV, made.log_decay, made.beta, state_BHKV, valid_BT=valid_BT, impl=impl)
+    made = activate(qk, gates, A_log_H=A_log, dt_bias_H=dt_bias, beta_scale=beta_scale, unit_eps=unit_eps)
+    return rule.run(made.q, made.k, v, made.log_decay, made.beta, state, valid_BT=valid, impl=impl)
 
 
 def _at_least_fp32(x: Tensor) -> Tensor:

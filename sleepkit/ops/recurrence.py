@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sleepkit.errors import require
+from sleepkit.kernels import triton_delta, triton_support
 
 Impl = Literal["auto", "reference", "chunked", "native", "triton"]
 
@@ -64,3 +65,29 @@ def plain_inputs(
     if group > 1:
         q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)
     return q, k, v, log_decay, beta, state
+
+
+def kernel_request(*inputs: Tensor) -> tuple[str, torch.dtype, bool]:
+    """Return what the choice of a kernel depends on, of inputs that begin with q, k, v: device, dtype, and whether heads fit.
+
+    The dtype is that of v, or fp64 where any input is in a dtype that the Triton kernels do not know.
+    """
+    q, _, v = inputs[:3]
+    dtype = v.dtype if all(x.dtype in triton_support.DTYPES for x in inputs) else torch.float64
+    return q.device.type, dtype, max(q.shape[3], v.shape[3]) <= triton_delta.LARGEST_DIM
+
+
+def why_not_triton(device: str, dtype: torch.dtype, fits: bool, *, asked: bool) -> str | None:
+    """Say why the Triton kernels are not for such a call; None if they are.
+
+    Args:
+        device: "cpu" or "cuda".
+        dtype: see ``kernel_request``.
+        fits: see there.
+        asked: whether they were asked for by name, and so need not have been checked on this device.
+    """
+    if dtype not in triton_support.DTYPES:
+        return "its inputs are fp32, bf16 or fp16, none of them fp64"
+    if not fits:
+        return f"its heads have at most {triton_delta.LARGEST_DIM} key and value channels"
+    return triton_support.why_unavailable(device) if asked else triton_support.why_not_chosen(device)

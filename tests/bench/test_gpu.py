@@ -21,11 +21,12 @@ def test_without_a_device_it_says_so_and_ends_with_status_2(tmp_path: Path, caps
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("corrected", [True, False])
 @pytest.mark.parametrize("case", [case for case in gpu_checks.CASES if case.tokens * case.heads * case.batch <= 1000])
-def test_the_independent_evaluation_without_rounding_is_the_rule_itself(case: gpu_checks.Case) -> None:
+def test_the_independent_evaluation_without_rounding_is_the_rule_itself(case: gpu_checks.Case, corrected: bool) -> None:
     inputs, valid, _ = gpu_checks.make_inputs(case._replace(batch=2), torch.float32, device="cpu")
-    out, state = gpu_checks.rounded(inputs, valid, torch.float32)
-    expected = ops.gated_delta_rule(*inputs, valid_BT=valid, impl="chunked")
+    out, state = gpu_checks.rounded(inputs, valid, torch.float32, corrected=corrected)
+    expected = (ops.gated_delta_rule if corrected else ops.gated_hebbian)(*inputs, valid_BT=valid, impl="chunked")
     counts = slice(None) if valid is None else valid
     assert_close(out[counts], expected.out[counts], tolerance=1e-5, what="out")
     assert_close(state, expected.state, tolerance=1e-5, what="state")
@@ -49,7 +50,7 @@ def test_the_formulas_are_what_the_operations_compute(make: Callable[..., gpu_ch
 
 def test_every_kernel_has_a_check_in_every_dtype() -> None:
     names = list(gpu_checks.subjects(device="cpu"))
-    for operation in ("from projections", "short convolution", "dynamic convolution", "gated norm", "L1 K64"):
+    for operation in ("from projections", "Hebbian", "short convolution", "dynamic convolution", "gated norm", "L1 K64"):
         for dtype in gpu_checks.DTYPES:
             assert any(operation in name and dtype in name for name in names), (operation, dtype)
 

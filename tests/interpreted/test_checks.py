@@ -1,5 +1,7 @@
 """The checks of the GPU bench, on kernels in Triton's interpreter: right ones pass, wrong ones do not."""
 
+from functools import partial
+
 import pytest
 import torch
 import triton
@@ -13,7 +15,7 @@ CASE = Case(2, 2, 20, 16, 24, padded=True)
 right_softplus = chunk.softplus
 
 
-@pytest.mark.parametrize("make", [gpu_checks.delta, gpu_checks.projections])
+@pytest.mark.parametrize("make", [gpu_checks.delta, gpu_checks.projections, partial(gpu_checks.delta, corrected=False)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_right_kernels_pass(make, dtype: torch.dtype) -> None:
     found = gpu_checks.check(make(CASE, dtype, device="cpu"))

@@ -208,14 +208,14 @@ def test_a_kernel_with_a_flipped_sign_in_the_solve_is_caught(monkeypatch: pytest
 
 def test_it_keeps_the_rules_of_a_torch_operation() -> None:
     leaves = make_inputs(17, **SMALL).to(torch.float32).requiring_grad()
-    torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_triton.default, (*leaves, None, None, None, 0.5, 1.0, 0.0))
+    torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_triton.default, (*leaves, None, None, None, 0.5, 1.0, 0.0, True))
 
 
 def test_it_compiles_without_a_graph_break() -> None:
     leaves = make_inputs(3, **SMALL).to(torch.float32).requiring_grad()
 
     def call(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return tuple(torch.ops.sleepkit.gated_delta_rule_triton(*inputs, None, None, None, 0.5, 1.0, 0.0))
+        return tuple(torch.ops.sleepkit.gated_delta_rule_triton(*inputs, None, None, None, 0.5, 1.0, 0.0, True))
 
     results: list[Any] = []
     for function in (torch.compile(call, fullgraph=True, backend="aot_eager"), call):

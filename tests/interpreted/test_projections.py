@@ -1,5 +1,6 @@
 """The gated delta rule from a layer's projections in Triton, interpreted: activations inside, gradients through them."""
 
+import functools
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,6 +15,8 @@ from sleepkit.kernels import triton_delta
 from sleepkit.kernels.device import chunk, delta
 from sleepkit.kernels.triton_delta import Launch, Launches
 from sleepkit.model import HybridLM, ModelConfig
+from sleepkit.model.gated_delta_net import GatedDeltaNet
+from sleepkit.model.mamba2 import Mamba2
 from sleepkit.sleep import SleepConfig, rollout
 from tests.support.batches import ask_at_the_end
 from tests.support.budget import assert_within_budget
@@ -194,18 +197,18 @@ def test_it_keeps_the_rules_of_a_torch_operation() -> None:
     qk, v, gates, state, *rates = (x.float() for x in draw(5, heads=2, key_heads=1))
     inputs = (*qk.chunk(2, dim=2), v, *gates.chunk(2, dim=-1), state, *rates)
     leaves = [x.clone().requires_grad_() for x in inputs]
-    torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_triton.default, (*leaves, None, 0.25, 1.0, 1e-6))
+    torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_triton.default, (*leaves, None, 0.25, 1.0, 1e-6, True))
 
 
 def test_a_model_learns_the_same_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    config = ModelConfig(vocab_size=7, width=32, layers="gdn jet", n_heads=2, n_key_heads=1)
+    config = ModelConfig(vocab_size=7, width=32, layers="gdn jet mamba2", n_heads=2, n_key_heads=1)
     model, tokens = HybridLM(config), torch.arange(24).view(2, 12) % 7
     model.layers[1].mixer.taps.up.weight.data.normal_(std=0.1)
     gradients = []
     for impl in ("chunked", "triton"):
-        whole = ops.gated_delta_from_projections
-        monkeypatch.setattr(ops, "gated_delta_from_projections", lambda *a, _i=impl, _w=whole, **o: _w(*a, **o, impl=_i))
+        for kind in (GatedDeltaNet, Mamba2):
+            monkeypatch.setattr(kind, "rule", staticmethod(functools.partial(kind.rule, impl=impl)))
         model.zero_grad()
         rollout(
             model, ask_at_the_end(tokens, 4), SleepConfig(n_passes=2, window_len=6)

@@ -207,10 +207,14 @@ def test_explain_names_the_implementation_that_runs() -> None:
     assert_same_bits(ops.gated_hebbian(*make_inputs(9)).out, ops.gated_hebbian(*make_inputs(9), impl="chunked").out)
 
 
-@pytest.mark.parametrize("impl", ["native", "triton"])
-def test_kernels_of_the_delta_rule_are_refused(impl: Impl) -> None:
-    for call in (lambda: ops.gated_hebbian(*make_inputs(2), impl=impl), lambda: ops.explain(impl, operation="gated_hebbian")):
-        with pytest.raises(ImplUnavailableError, match=f"^impl: '{impl}' cannot serve this call: it knows the delta rule alone"):
+@pytest.mark.parametrize(
+    ("impl", "reason"),
+    [("native", "it knows the delta rule alone"), ("triton", "Triton kernels run on a CUDA device, not on 'cpu'")],
+)
+def test_kernels_that_cannot_serve_a_call_are_refused(impl: Impl, reason: str) -> None:
+    given = make_inputs(2).to(torch.float32)
+    for call in (lambda: ops.gated_hebbian(*given, impl=impl), lambda: ops.explain(impl, operation="gated_hebbian")):
+        with pytest.raises(ImplUnavailableError, match=f"^impl: '{impl}' cannot serve this call: {reason}"):
             call()
 
 

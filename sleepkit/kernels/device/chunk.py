@@ -189,20 +189,27 @@ def load_state(p_state, p_starts, i_c, o_vk, m_vk, SIZE: tl.constexpr):
 
 
 @triton.jit
-def within_chunk(k, beta, D, C: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
-    """Return K K^T D, A and T = (I + A)^-1 of a chunk: what depends on no value."""
-    o_C = tl.arange(0, C)
-    overlap = product(k, tl.trans(k), OPERAND, PRECISION) * D
-    A = tl.where(o_C[:, None] > o_C[None, :], beta[:, None] * overlap, 0.0)
-    return overlap, A, unit_lower_inverse(A, C)
+def within_chunk(k, beta, D, C: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr, DELTA: tl.constexpr):
+    """Return K K^T D, A and T = (I + A)^-1 of a chunk: what depends on no value. Without the delta rule nobody asks for them."""
+    overlap, A, T = D, D, D
+    if DELTA:
+        o_C = tl.arange(0, C)
+        overlap = product(k, tl.trans(k), OPERAND, PRECISION) * D
+        A = tl.where(o_C[:, None] > o_C[None, :], beta[:, None] * overlap, 0.0)
+        T = unit_lower_inverse(A, C)
+    return overlap, A, T
 
 
 @triton.jit
-def corrected_values(k, v, beta, gamma, T, R, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
-    """Return K S, E and U of a chunk; R is S^T."""
-    found = product(k, tl.trans(R.to(OPERAND)), OPERAND, PRECISION)
-    E = v.to(tl.float32) - gamma[:, None] * found
-    return found, E, tl.dot(T, beta[:, None] * E, input_precision="ieee")
+def corrected_values(k, v, beta, gamma, T, R, OPERAND: tl.constexpr, PRECISION: tl.constexpr, DELTA: tl.constexpr):
+    """Return K S, E and U of a chunk; R is S^T. Without the delta rule E are the values, and U = beta E."""
+    E = v.to(tl.float32)
+    found, U = E, beta[:, None] * E
+    if DELTA:
+        found = product(k, tl.trans(R.to(OPERAND)), OPERAND, PRECISION)
+        E -= gamma[:, None] * found
+        U = tl.dot(T, beta[:, None] * E, input_precision="ieee")
+    return found, E, U
 
 
 @triton.jit
@@ -227,17 +234,22 @@ def gradient_of_log_decay(of_D, of_gamma, of_c, of_gamma_C, C: tl.constexpr):
 @triton.jit
 def gradients_within_chunk(
     q, k, beta, D, A, P, overlap, d_A, d_P, d_q, d_k, d_beta, d_gamma, r, d_gamma_C, scale,
-    C: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+    C: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr, DELTA: tl.constexpr,
 ):  # fmt: skip
     """Finish the gradients of q, k, log_decay and beta once all value channels have added to those of A, P and the decays."""
-    o_C = tl.arange(0, C)
-    d_A = tl.where(o_C[:, None] > o_C[None, :], d_A, 0.0)
-    d_beta += tl.sum(d_A * overlap, axis=1)
+    through = d_P * P
+    if DELTA:
+        o_C = tl.arange(0, C)
+        d_A = tl.where(o_C[:, None] > o_C[None, :], d_A, 0.0)
+        d_beta += tl.sum(d_A * overlap, axis=1)
+        through += d_A * A
     # rowsum(dO (Q S)) = rowsum(Q (dO S^T)): that product is there already.
     d_gamma += tl.sum(q.to(tl.float32) * d_q, axis=1)
-    d_log_decay = gradient_of_log_decay(d_A * A + d_P * P, d_gamma, r, d_gamma_C, C)
-    B1 = beta[:, None] * d_A * D
+    d_log_decay = gradient_of_log_decay(through, d_gamma, r, d_gamma_C, C)
     B2 = scale * d_P * D
     d_q += product(B2, k, OPERAND, PRECISION)
-    d_k += product(B1 + tl.trans(B1), k, OPERAND, PRECISION) + product(tl.trans(B2.to(OPERAND)), q, OPERAND, PRECISION)
+    d_k += product(tl.trans(B2.to(OPERAND)), q, OPERAND, PRECISION)
+    if DELTA:
+        B1 = beta[:, None] * d_A * D
+        d_k += product(B1 + tl.trans(B1), k, OPERAND, PRECISION)
     return d_q, d_k, d_log_decay, d_beta

@@ -14,6 +14,7 @@ D); S is the state before a chunk, held as R = S^T. Nothing is kept from forward
 * Chunks have 16 or 32 tokens and blocks of value channels as many, so that no product has the 64 rows from which Hopper's
   warp-group instructions are used: some releases of Triton miscompile those. And one merge is enough.
 
+Without DELTA the write is a gated outer product, u = beta v (Lee et al. 2026, Eq. 3): A = 0 and U = beta V, nothing else changes.
 Other products take operands in the dtype of v (fp32 ones as ``PRECISION`` says) and sum in fp32.
 """
 
@@ -48,7 +49,7 @@ def forward(
     scale, size, eps, seq_len, n_heads, group,
     s_qb, s_qt, s_qh, s_kb, s_kt, s_kh, s_vb, s_vt, s_vh, s_ab, s_at, s_ah, s_bb, s_bt, s_bh, s_mb, s_mt,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
-    MASKED: tl.constexpr, RAW: tl.constexpr, PRECISION: tl.constexpr,
+    MASKED: tl.constexpr, RAW: tl.constexpr, DELTA: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Read all tokens of one head of one sequence, for one block of value channels. Out and after are contiguous."""
     OPERAND: tl.constexpr = p_v.dtype.element_ty
@@ -72,8 +73,8 @@ def forward(
         v = load_rows(at(p_v, start, s_vt), s_vt, m_t, o_v, V, C)
         q = load_queries(p_q, s_qt, start, m_t, o_k, eps, K, C, OPERAND, RAW)
         D, gamma, c, gamma_C = decays(log_decay, C)
-        _overlap, _A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
-        _found, _E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION)
+        _overlap, _A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION, DELTA)
+        _found, _E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION, DELTA)
         P = scale * product(q, tl.trans(k), OPERAND, PRECISION) * D
         asked = product(q, tl.trans(R.to(OPERAND)), OPERAND, PRECISION)
         O = scale * gamma[:, None] * asked + product(P, U, OPERAND, PRECISION)  # noqa: E741
@@ -86,7 +87,7 @@ def forward(
 def leave_states(
     p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_starts, s_kt, s_vt, s_at, s_bt, s_mt, n_chunks, seq_len, o_k, o_first,
     rate, bias, size, eps, K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
-    MASKED: tl.constexpr, RAW: tl.constexpr, PRECISION: tl.constexpr, BLOCKS: tl.constexpr,
+    MASKED: tl.constexpr, RAW: tl.constexpr, DELTA: tl.constexpr, PRECISION: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """Read forward and leave the state before every chunk but the first in starts."""
     OPERAND: tl.constexpr = p_v.dtype.element_ty
@@ -97,13 +98,13 @@ def leave_states(
             K, C, OPERAND, MASKED, RAW,
         )  # fmt: skip
         D, gamma, c, gamma_C = decays(log_decay, C)
-        _overlap, _A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
+        _overlap, _A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION, DELTA)
         for i_block in range(BLOCKS):
             o_v = o_first + i_block * BV
             o_vk, m_vk = o_k[None, :] * V + o_v[:, None], (o_k < K)[None, :] & (o_v < V)[:, None]
             v = load_rows(at(p_v, start, s_vt), s_vt, m_t, o_v, V, C)
             R = load_state(p_state, p_starts, i_c, o_vk, m_vk, K * V)
-            _found, _E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION)
+            _found, _E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION, DELTA)
             R = state_after(k, c, gamma_C, U, R, OPERAND, PRECISION)
             tl.store(p_starts + i_c * K * V + o_vk, R, mask=m_vk)
         # What a thread reads back may have been written by another.
@@ -116,7 +117,8 @@ def backward(
     p_d_q, p_d_k, p_d_v, p_d_log_decay, p_d_beta, p_d_state, p_d_rates, scale, size, eps, seq_len, n_heads, group, s_part,
     s_qb, s_qt, s_qh, s_kb, s_kt, s_kh, s_vb, s_vt, s_vh, s_ab, s_at, s_ah, s_bb, s_bt, s_bh, s_mb, s_mt,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
-    MASKED: tl.constexpr, RAW: tl.constexpr, PRECISION: tl.constexpr, SWEEP: tl.constexpr, BLOCKS: tl.constexpr,
+    MASKED: tl.constexpr, RAW: tl.constexpr, DELTA: tl.constexpr, PRECISION: tl.constexpr,
+    SWEEP: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """Differentiate ``forward``, for BLOCKS blocks of value channels one after the other.
 
@@ -153,7 +155,7 @@ def backward(
     if SWEEP:
         leave_states(
             p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_starts, s_kt, s_vt, s_at, s_bt, s_mt, n_chunks, seq_len,
-            o_k, o_first, rate, bias, size, eps, K, V, BV, C, MASKED, RAW, PRECISION, BLOCKS,
+            o_k, o_first, rate, bias, size, eps, K, V, BV, C, MASKED, RAW, DELTA, PRECISION, BLOCKS,
         )  # fmt: skip
     d_A_log, d_bias = 0.0, 0.0
     for i_back in range(n_chunks):
@@ -165,7 +167,7 @@ def backward(
         )  # fmt: skip
         q = load_queries(p_q, s_qt, start, m_t, o_k, eps, K, C, OPERAND, RAW)
         D, gamma, c, gamma_C = decays(log_decay, C)
-        overlap, A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION)
+        overlap, A, T = within_chunk(k, beta, D, C, OPERAND, PRECISION, DELTA)
         P = scale * product(q, tl.trans(k), OPERAND, PRECISION) * D
 
         d_A, d_P = tl.zeros([C, C], tl.float32), tl.zeros([C, C], tl.float32)
@@ -182,28 +184,32 @@ def backward(
                 d_R = tl.load(p_d_after + o_vk, mask=m_vk, other=0.0)
             else:
                 d_R = tl.load(p_d_state + o_vk, mask=m_vk, other=0.0)
-            found, E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION)
+            found, E, U = corrected_values(k, v, beta, gamma, T, R, OPERAND, PRECISION, DELTA)
 
             reached = c[:, None] * product(k, tl.trans(d_R.to(OPERAND)), OPERAND, PRECISION)
             d_U = product(tl.trans(P.to(OPERAND)), d_O, OPERAND, PRECISION) + reached
-            X = tl.dot(tl.trans(T), d_U, input_precision="ieee")
+            X = d_U
+            if DELTA:
+                X = tl.dot(tl.trans(T), d_U, input_precision="ieee")
             store_rows(at(p_d_v, start, n_heads * V), n_heads * V, inside, o_v, V, C, beta[:, None] * X)
-            d_A -= product(X, tl.trans(U.to(OPERAND)), OPERAND, PRECISION)
             d_P += product(d_O, tl.trans(U.to(OPERAND)), OPERAND, PRECISION)
             asked_by = scale * gamma[:, None] * d_O.to(tl.float32)
-            found_by = beta[:, None] * gamma[:, None] * X
             d_q += product(asked_by, R, OPERAND, PRECISION)
-            d_k += product(c[:, None] * U, d_R, OPERAND, PRECISION) - product(found_by, R, OPERAND, PRECISION)
+            d_k += product(c[:, None] * U, d_R, OPERAND, PRECISION)
             d_beta += tl.sum(X * E, axis=1)
-            d_gamma -= tl.sum(found_by * found, axis=1)
             r += tl.sum(reached * U, axis=1)
             d_gamma_C += gamma_C * tl.sum(tl.sum(d_R * R, axis=1), axis=0)
             d_R = gamma_C * d_R + product(tl.trans(asked_by.to(OPERAND)), q, OPERAND, PRECISION)
-            d_R -= product(tl.trans(found_by.to(OPERAND)), k, OPERAND, PRECISION)
+            if DELTA:
+                found_by = beta[:, None] * gamma[:, None] * X
+                d_A -= product(X, tl.trans(U.to(OPERAND)), OPERAND, PRECISION)
+                d_k -= product(found_by, R, OPERAND, PRECISION)
+                d_gamma -= tl.sum(found_by * found, axis=1)
+                d_R -= product(tl.trans(found_by.to(OPERAND)), k, OPERAND, PRECISION)
             tl.store(p_d_state + o_vk, d_R, mask=m_vk)
 
         d_q, d_k, d_log_decay, d_beta = gradients_within_chunk(
-            q, k, beta, D, A, P, overlap, d_A, d_P, d_q, d_k, d_beta, d_gamma, r, d_gamma_C, scale, C, OPERAND, PRECISION
+            q, k, beta, D, A, P, overlap, d_A, d_P, d_q, d_k, d_beta, d_gamma, r, d_gamma_C, scale, C, OPERAND, PRECISION, DELTA
         )
         d_log_decay = tl.where(m_t, d_log_decay, 0.0)
         if RAW:
@@ -274,7 +280,8 @@ def step(
     p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_A_log, p_dt_bias, p_out, p_after,
     scale, size, eps, n_heads, group,
     s_qb, s_qh, s_kb, s_kh, s_vb, s_vh, s_ab, s_ah, s_bb, s_bh, s_mb,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, MASKED: tl.constexpr, RAW: tl.constexpr,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    MASKED: tl.constexpr, RAW: tl.constexpr, DELTA: tl.constexpr,
 ):  # fmt: skip
     """Read one token, by the definition, in fp32."""
     N_V: tl.constexpr = (V + BV - 1) // BV
@@ -299,7 +306,9 @@ def step(
         log_decay = tl.where(counts, -rate * softplus(log_decay + bias), 0.0)
         beta = tl.where(counts, size * sigmoid(beta), 0.0)
     S = tl.exp(log_decay) * tl.load(p_state + i_n * K * V + o_kv, mask=m_kv, other=0.0)
-    u = beta * (v - tl.sum(k[:, None] * S, axis=0))
+    if DELTA:
+        v -= tl.sum(k[:, None] * S, axis=0)
+    u = beta * v
     S += k[:, None] * u[None, :]
     o = scale * tl.sum(q[:, None] * S, axis=0)
     tl.store(p_out + i_n * V + o_v, o.to(p_out.dtype.element_ty), mask=m_v)
