@@ -13,6 +13,7 @@ from sleepkit.errors import InvalidInputError
 from sleepkit.kernels import triton_delta, triton_support
 from sleepkit.ops import gpu
 
+OF_64, OF_128 = (f"bf16 K={n} V={n} BK={n} BV=32 C=32 MASKED=False" for n in (64, 128))
 ROOT = Path(__file__).resolve().parents[2]
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton exists for Linux alone")
 
@@ -32,22 +33,31 @@ def test_the_interpreted_kernels_pass_their_tests() -> None:
 @pytest.mark.parametrize(
     ("kernel", "capability", "largest_spill"),
     [
-        ("delta.forward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False RAW=False", 90, 128),
-        ("delta.backward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False RAW=False PRECISION=tf32x3 SWEEP=False BLOCKS=2", 90, 768),
+        (f"delta.forward {OF_64} RAW=False", 90, 128),
         (
-            "delta.backward bf16 K=128 V=128 BK=128 BV=32 C=32 MASKED=False RAW=False PRECISION=tf32x3 SWEEP=True BLOCKS=1",
+            f"delta.backward {OF_64} RAW=False DELTA=True PRECISION=tf32x3 SWEEP=False BLOCKS=2",
+            90,
+            768,
+        ),
+        (
+            f"delta.backward {OF_128} RAW=False DELTA=True PRECISION=tf32x3 SWEEP=True BLOCKS=1",
             90,
             512,
         ),
-        ("delta.forward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False RAW=True", 90, 128),
-        ("delta.backward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False RAW=True PRECISION=tf32x3 SWEEP=False BLOCKS=2", 90, 1024),
+        (f"delta.forward {OF_64} RAW=True DELTA=True", 90, 128),
+        (
+            f"delta.backward {OF_64} RAW=True DELTA=True PRECISION=tf32x3 SWEEP=False BLOCKS=2",
+            90,
+            1024,
+        ),
+        ("MASKED=False RAW=True DELTA=False PRECISION=tf32x3 SWEEP=True BLOCKS=2", 90, 128),
         ("delta.add_parts bf16 K=64", 90, 0),
         ("delta.forward fp32 K=64 V=64 BK=64 BV=32 C=16 MASKED=False RAW=False", 90, 128),
         ("PRECISION=tf32x3 n_heads=1", 90, 64),
         ("SWEEP=True BLOCKS=1 n_heads=1", 90, 512),
         ("delta.step bf16 K=64 V=64 BK=64 BV=32 MASKED=False RAW=False", 90, 0),
         ("delta.step bf16 K=64 V=64 BK=64 BV=32 MASKED=False RAW=True", 90, 0),
-        ("delta.forward bf16 K=64 V=64 BK=64 BV=32 C=32 MASKED=False RAW=False", 80, 128),
+        (f"delta.forward {OF_64} RAW=False", 80, 128),
         ("conv.backward bf16 TAPS=4 BE=64 BT=16 SILU=True TAIL=True DYNAMIC=False", 90, 0),
         ("conv.backward bf16 TAPS=4 BE=64 BT=16 SILU=True TAIL=True DYNAMIC=True", 90, 128),
         ("norm.backward bf16 V=64", 90, 0),
