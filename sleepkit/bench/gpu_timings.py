@@ -123,34 +123,39 @@ def projections(case: Case, *, copy_rate: float) -> Figures:
     """Time the gated delta rule from a layer's projections in bf16: activations inside the kernel, and before it."""
     inputs, _, upstream = make_projections(case, torch.bfloat16, device="cuda")
 
-    def inside(qk: Tensor, v: Tensor, gates: Tensor, state: Tensor, A_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, ...]:
-        return ops.gated_delta_from_projections(qk, v, gates, state, A_log_H=A_log, dt_bias_H=dt_bias, impl="triton")
-
     def before(qk: Tensor, v: Tensor, gates: Tensor, state: Tensor, A_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, ...]:
         made = ops.activate(qk, gates, A_log_H=A_log, dt_bias_H=dt_bias, beta_scale=1.0, unit_eps=1e-6)
         return ops.gated_delta_rule(made.q, made.k, v, made.log_decay, made.beta, state, impl="triton")
 
     return {
         name: guarded(functools.partial(measured, run, inputs, upstream, copy_rate=copy_rate))
-        for name, run in (("inside", inside), ("before", before))
+        for name, run in (("inside", _inside), ("before", before))
     }
 
 
 def launch_choices(case: Case, direction: Literal["forward", "backward"]) -> Figures:
-    """Time the kernel with other chunks and warps than the launch table's, microseconds by "chunk x warps", best first."""
-    inputs, _, upstream = make_inputs(case, torch.bfloat16, device="cuda")
+    """Time the kernel from projections with other chunks and warps than the launch table's.
+
+    Returns:
+        Microseconds by "chunk x warps", best first.
+    """
+    inputs, _, upstream = make_projections(case, torch.bfloat16, device="cuda")
     leaves = [x.detach().requires_grad_() for x in inputs]
     found: Figures = {}
     for chunk, warps in ((16, 2), (16, 4), (16, 8), (32, 1), (32, 2), (32, 4), (32, 8)):
         with gpu.launched(key_dim=case.keys, dtype=torch.bfloat16, **{direction: (chunk, warps)}):
             if direction == "forward":
                 with torch.no_grad():
-                    took = seconds(lambda: ops.gated_delta_rule(*inputs, impl="triton"))
+                    took = seconds(lambda: _inside(*inputs))
             else:
-                outputs = tuple(ops.gated_delta_rule(*leaves, impl="triton"))
+                outputs = _inside(*leaves)
                 took = seconds(functools.partial(torch.autograd.grad, outputs, leaves, upstream, retain_graph=True))
         found[f"{chunk} x {warps}"] = digits(1e6 * sorted(took)[len(took) // 2])
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _inside(qk: Tensor, v: Tensor, gates: Tensor, state: Tensor, A_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, ...]:
+    return ops.gated_delta_from_projections(qk, v, gates, state, A_log_H=A_log, dt_bias_H=dt_bias, impl="triton")
 
 
 def convolution(*, copy_rate: float) -> Figures:

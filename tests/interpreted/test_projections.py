@@ -200,6 +200,22 @@ def test_it_keeps_the_rules_of_a_torch_operation() -> None:
     torch.library.opcheck(torch.ops.sleepkit.gated_delta_rule_triton.default, (*leaves, None, 0.25, 1.0, 1e-6, True))
 
 
+@pytest.mark.parametrize("operation", [ops.gated_delta_from_projections, ops.gated_hebbian_from_projections])
+def test_it_compiles_without_a_graph_break(operation: Any) -> None:
+    leaves = [x.float().requires_grad_() for x in draw(3, heads=2, key_heads=1)]
+
+    def call(qk: Tensor, v: Tensor, gates: Tensor, state: Tensor, A_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, Tensor]:
+        out, after = operation(qk, v, gates, state, A_log_H=A_log, dt_bias_H=dt_bias, impl="triton")
+        return out, after
+
+    results: list[Any] = []
+    for function in (torch.compile(call, fullgraph=True, backend="aot_eager"), call):
+        out, state = function(*leaves)
+        results.append((out, state, *torch.autograd.grad(out.sum() + state.square().sum(), leaves)))
+    for one, other in zip(*results, strict=True):
+        assert_same_bits(one, other)
+
+
 def test_a_model_learns_the_same_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=7, width=32, layers="gdn jet mamba2", n_heads=2, n_key_heads=1)
