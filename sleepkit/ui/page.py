@@ -28,6 +28,10 @@ _STYLE = {
 }
 
 
+# For the second in which the browser reads the scripts that set these; of no weight against what they set.
+_DARK_FROM_THE_START = ":where(:root) { --mui-palette-background-default: #121212; --mui-palette-text-primary: #fff }"
+
+
 # Panel waits 50 ms for more before it looks at what a widget sent; what belongs together comes at once.
 _PROMPT_MS = 4
 
@@ -106,6 +110,7 @@ def frame(title: str, *, with_controls: bool, dark: bool = False) -> Page:
         sidebar_resizable=False,
         sidebar_open=False,
         sx=_STYLE,
+        raw_css=[_DARK_FROM_THE_START] if dark else [],
     )
     if with_controls:
         wideness.jslink(page, wide="sidebar_open")  # in the browser: the controls need not wait for the server

@@ -113,6 +113,15 @@ def test_dark_mode_outlives_a_reload(visitor: Visit) -> None:
     until(lambda: again.locator(".sk-accuracy .js-plotly-plot").evaluate(colour) != light, again)
 
 
+@pytest.mark.parametrize(("query", "colour"), [("?theme=dark", "rgb(18, 18, 18)"), ("", "rgba(0, 0, 0, 0)")])
+def test_a_dark_page_is_dark_before_any_script_has_run(chrome: Browser, address: str, query: str, colour: str) -> None:
+    context = chrome.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address + query)
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == colour
+    context.close()
+
+
 def test_help_opens_from_the_keyboard(visitor: Visit) -> None:
     page = visitor.go()
     button = page.locator(".sk-accuracy summary")
