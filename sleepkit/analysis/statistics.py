@@ -52,12 +52,7 @@ def paired_difference(figure: xr.Dataset, n_low: int, n_high: int) -> tuple[floa
     Raises:
         InvalidInputError: if an N is not in the figure, or its runs have no seed in common.
     """
-    for name, value in (("n_low", n_low), ("n_high", n_high)):
-        known = figure.n_passes.values.tolist()
-        require(value in known, name, f"must be one of {known}", value)
-    by_seed = figure.accuracy.mean("depth")
-    gains = (by_seed.sel(n_passes=n_high) - by_seed.sel(n_passes=n_low)).dropna("seed").values
-    require(len(gains) > 0, "figure", f"must have a seed with both N = {n_low} and N = {n_high}", figure.seed.values.tolist())
+    gains = gains_by_seed(figure, n_low, n_high)
     mean = float(gains.mean())
     if len(gains) > 1:
         half = float(student_t(len(gains)) * gains.std(ddof=1) / np.sqrt(len(gains)))
@@ -69,6 +64,21 @@ def paired_difference(figure: xr.Dataset, n_low: int, n_high: int) -> tuple[floa
         low, high = wilson_interval(counts.n_correct.values, counts.n_total.values)
         ends.append((share - float(low), float(high) - share))
     return mean, mean - float(np.hypot(ends[1][0], ends[0][1])), mean + float(np.hypot(ends[1][1], ends[0][0]))
+
+
+def gains_by_seed(figure: xr.Dataset, n_low: int, n_high: int) -> np.ndarray:
+    """Return how much more N = ``n_high`` answers right than ``n_low``, mean over depths, one number for each seed with both.
+
+    Raises:
+        InvalidInputError: if an N is not in the figure, or its runs have no seed in common.
+    """
+    for name, value in (("n_low", n_low), ("n_high", n_high)):
+        known = figure.n_passes.values.tolist()
+        require(value in known, name, f"must be one of {known}", value)
+    by_seed = figure.accuracy.mean("depth")
+    gains: np.ndarray = (by_seed.sel(n_passes=n_high) - by_seed.sel(n_passes=n_low)).dropna("seed").values
+    require(len(gains) > 0, "figure", f"must have a seed with both N = {n_low} and N = {n_high}", figure.seed.values.tolist())
+    return gains
 
 
 def student_t(n: int | xr.DataArray) -> float | np.ndarray:

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from sleepkit.analysis.statistics import across_seeds, paired_difference, skill
+from sleepkit.analysis.statistics import across_seeds, gains_by_seed, paired_difference, skill
 from sleepkit.notation import depth_symbol
 from sleepkit.training import wilson_interval
 
@@ -80,9 +80,11 @@ def more_passes_go_deeper(figure: xr.Dataset) -> Verdict:
     letter = depth_symbol(figure.attrs["task"]).paper
     reached = _reached({n: reach(accuracy, n) for n in counts}, letter)
     gain, low, high = (100 * value for value in whole)
+    gains = gains_by_seed(figure, counts[0], counts[-1])
+    by_seed = f"; by seed {', '.join(_percent(one) for one in gains)}" if len(gains) > 1 else ""
     sentence = (
         f"Over all depths, {means} % of the answers are right; N = {counts[-1]} gains {gain:.1f} points on N = {counts[0]} "
-        f"({low:.1f} to {high:.1f}, {_interval(accuracy)}). Half way from the floor to 100 %, or better: {reached}."
+        f"({low:.1f} to {high:.1f}, {_interval(accuracy)}{by_seed}). Half way from the floor to 100 %, or better: {reached}."
     )
     return Verdict(outcome, f"{means} %; half way from the floor or better {reached}", sentence)
 
