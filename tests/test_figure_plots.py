@@ -26,6 +26,19 @@ def seen() -> xr.Dataset:
     return xr.Dataset({**measures, **found}, coords={"sleep_pass": [1, 2], "layer": [1], "automaton_step": range(4)})
 
 
+def test_accuracy_by_depth_shows_what_each_of_several_seeds_reached(figure: xr.Dataset) -> None:
+    drawn = plots.accuracy_by_depth(across_seeds(figure))
+    dots = {
+        trace.name: sorted(zip(trace.x, trace.y, trace.customdata, strict=True)) for trace in drawn.data if "seed" in trace.name
+    }
+    assert dots == {
+        "N1 by seed": [(1, 0.8, 1), (1, 0.9, 0), (2, 0.2, 1), (2, 0.4, 0)],
+        "N4 by seed": [(1, 1.0, 0), (1, 1.0, 1), (2, 0.7, 1), (2, 0.9, 0)],
+    }
+    alone = plots.accuracy_by_depth(across_seeds(figure.isel(seed=[0])))
+    assert not [trace.name for trace in alone.data if "seed" in trace.name]
+
+
 def test_learning_curves_show_each_seed_thinly_and_their_mean(figure: xr.Dataset) -> None:
     drawn = plots.learning_curves(figure, depth=2)
     strong = [trace for trace in drawn.data if trace.line.width == 3]

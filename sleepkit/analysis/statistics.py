@@ -36,6 +36,7 @@ def across_seeds(figure: xr.Dataset) -> xr.Dataset:
     if several:
         half = student_t(n_seeds) * figure.accuracy.std("seed", ddof=1) / np.sqrt(n_seeds)
         low, high = np.minimum(low, (mean - half).clip(min=0)), np.maximum(high, (mean + half).clip(max=1))
+        made = made.assign(accuracy_of_seed=figure.accuracy)
     made = made.assign(accuracy=mean, accuracy_low=low, accuracy_high=high, n_seeds=n_seeds)
     for name in ("n_exact", "n_examples"):
         made[name] = figure[name].sum([dim for dim in figure[name].dims if dim != "n_passes"])

@@ -24,7 +24,7 @@ def accuracy_by_depth(
     """Draw the picture of the paper: accuracy of one answer against reasoning depth, a line and a 95 % band per N.
 
     Args:
-        dataset: what ``evaluate`` returned (dims n_passes, depth).
+        dataset: what ``evaluate`` returned (dims n_passes, depth), or ``across_seeds``, which adds a dot for each seed.
         here: (n_passes, depth) of the "you are here" marker.
         compare: an N to stand out beside that of ``here``; the other lines are thinner then. None: all alike.
         measured: a second evaluation drawn as open markers, e.g. at another context length.
@@ -44,7 +44,10 @@ def accuracy_by_depth(
     strong = None if compare is None else {compare, *([] if here is None else [here[0]])}
     for rank, n_passes in reversed(list(enumerate(sorted(dataset.n_passes.values.tolist())))):
         quiet = strong is not None and n_passes not in strong
-        _add_line(figure, dataset.sel(n_passes=n_passes), n_passes, pass_colour(n_passes, theme), rank, quiet=quiet)
+        row, colour = dataset.sel(n_passes=n_passes), pass_colour(n_passes, theme)
+        _add_line(figure, row, n_passes, colour, rank, quiet=quiet)
+        if "accuracy_of_seed" in dataset:
+            _add_seeds(figure, row.accuracy_of_seed, n_passes, colour)
     if measured is not None:
         _add_measured(figure, check(measured, "accuracy"), theme)
     if here is not None:
@@ -165,6 +168,22 @@ def _add_line(figure: Draft, row: xr.Dataset, n_passes: int, colour: str, rank: 
         opacity=0.7 if quiet else 1.0,
         hovertemplate=f"N = {n_passes}, depth %{{x}}: %{{y:.1%}} "
         "(95 %: %{customdata[0]:.1%} to %{customdata[1]:.1%}, %{customdata[2]} answers)<extra></extra>",
+    )
+
+
+def _add_seeds(figure: Draft, of_seed: xr.DataArray, n_passes: int, colour: str) -> None:
+    """Draw what each seed reached: of a few seeds the interval says less than they do themselves."""
+    points = of_seed.stack(run=("seed", "depth")).dropna("run")
+    figure.add_scatter(
+        x=points.depth.values.tolist(),
+        y=points.values.tolist(),
+        customdata=points.seed.values.tolist(),
+        mode="markers",
+        name=f"N{n_passes} by seed",
+        legendgroup=f"N{n_passes}",
+        showlegend=False,
+        marker={"color": colour, "size": 7, "symbol": "line-ew-open", "line": {"width": 1.5}},
+        hovertemplate=f"N = {n_passes}, depth %{{x}}, seed %{{customdata}}: %{{y:.1%}}<extra></extra>",
     )
 
 
