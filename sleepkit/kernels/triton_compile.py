@@ -67,20 +67,20 @@ def variants() -> Iterator[Variant]:
     for (keys, n_bytes), row in LAUNCHES.items():
         dtype = torch.float32 if n_bytes == 4 else torch.bfloat16
         for raw in (False, True):
-            yield _delta("forward", keys, dtype, row.forward, {}, raw=raw)
+            yield _delta("forward", keys, dtype, row.forward, RAW=raw)
             for sweep in {row.backward.chunk < 32, True}:
                 for blocks in sorted({1, max(1, keys // BLOCK_V)}):
-                    yield _delta("backward", keys, dtype, row.backward, {"SWEEP": sweep, "BLOCKS": blocks}, raw=raw)
-            yield Variant(
-                "delta", "step", dtype, _channels(keys) | {"MASKED": False, "RAW": raw, "DELTA": True}, row.forward.warps
-            )
+                    yield _delta("backward", keys, dtype, row.backward, RAW=raw, SWEEP=sweep, BLOCKS=blocks)
+            step = _channels(keys) | {"MASKED": False, "RAW": raw, "DELTA": True}
+            yield Variant("delta", "step", dtype, step, row.forward.warps)
         yield Variant("delta", "add_parts", dtype, {"K": keys, "BLOCK": ADDED}, ADDING_WARPS)
-    yield _delta("forward", 64, torch.bfloat16, LAUNCHES[64, 2].forward, {}, masked=True)
-    yield _delta("forward", 16, torch.bfloat16, LAUNCHES[16, 2].forward, {"n_heads": 1, "s_at": 1, "s_bt": 1})
-    yield _delta("backward", 16, torch.bfloat16, LAUNCHES[16, 2].backward, {"SWEEP": True, "BLOCKS": 1, "n_heads": 1, "s_at": 1})
-    yield _delta("backward", 64, torch.float16, LAUNCHES[64, 2].backward, {"SWEEP": True, "BLOCKS": 2}, masked=True)
-    yield _delta("forward", 64, torch.bfloat16, LAUNCHES[64, 2].forward, {"DELTA": False}, raw=True)
-    yield _delta("backward", 64, torch.bfloat16, LAUNCHES[64, 2].backward, {"SWEEP": True, "BLOCKS": 2, "DELTA": False}, raw=True)
+    small, usual = LAUNCHES[16, 2], LAUNCHES[64, 2]
+    yield _delta("forward", 64, torch.bfloat16, usual.forward, MASKED=True)
+    yield _delta("forward", 16, torch.bfloat16, small.forward, n_heads=1, s_at=1, s_bt=1)
+    yield _delta("backward", 16, torch.bfloat16, small.backward, SWEEP=True, BLOCKS=1, n_heads=1, s_at=1)
+    yield _delta("backward", 64, torch.float16, usual.backward, MASKED=True, SWEEP=True, BLOCKS=2)
+    yield _delta("forward", 64, torch.bfloat16, usual.forward, RAW=True, DELTA=False)
+    yield _delta("backward", 64, torch.bfloat16, usual.backward, RAW=True, DELTA=False, SWEEP=True, BLOCKS=2)
     for dtype in (torch.float32, torch.bfloat16):
         conv = {"TAPS": 4, "BE": BLOCK_E, "BT": conv_tokens(64, 4), "SILU": True, "TAIL": True}
         for kernel in ("forward", "backward"):
@@ -111,18 +111,9 @@ def usage(variant: Variant, *, capability: int) -> Usage:
     return Usage(registers, spilled, compiled.metadata.shared, "wgmma" in compiled.asm["ptx"])
 
 
-def _delta(
-    kernel: str,
-    keys: int,
-    dtype: torch.dtype,
-    launch: Launch,
-    more: dict[str, Any],
-    *,
-    masked: bool = False,
-    raw: bool = False,
-) -> Variant:
-    sizes = _channels(keys) | {"C": launch.chunk, "MASKED": masked, "RAW": raw, "DELTA": True, "PRECISION": "tf32x3"} | more
-    return Variant("delta", kernel, dtype, sizes, launch.warps, launch.stages)
+def _delta(kernel: str, keys: int, dtype: torch.dtype, launch: Launch, **sizes: Any) -> Variant:
+    usual = {"C": launch.chunk, "MASKED": False, "RAW": False, "DELTA": True, "PRECISION": "tf32x3"}
+    return Variant("delta", kernel, dtype, _channels(keys) | usual | sizes, launch.warps, launch.stages)
 
 
 def _channels(keys: int) -> dict[str, Any]:
@@ -138,7 +129,7 @@ def _kernel(variant: Variant) -> Any:
 def _type(name: str, variant: Variant) -> str:
     if name in variant.sizes or name in _ONES:
         return "constexpr"
-    if name in ("scale", "size", "eps"):
+    if name in ("scale", "beta_scale", "eps"):
         return "fp32"
     if not name.startswith("p_"):
         return "i32"

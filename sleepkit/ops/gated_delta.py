@@ -13,7 +13,7 @@ from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import chunked, native, reference, triton_delta
 from sleepkit.kernels.build import why_unavailable
 from sleepkit.ops.hebbian import pick as pick_hebbian
-from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request, plain_inputs, why_not_triton
+from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request, pick_on_gpu, plain_inputs
 
 Operation = Literal["gated_delta_rule", "gated_hebbian"]
 
@@ -102,14 +102,7 @@ def _pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, 
     if impl in ("reference", "chunked"):
         return impl, "asked for by name"
     if impl == "triton" or (impl == "auto" and device == "cuda"):
-        problem = why_not_triton(device, dtype, fits, asked=impl == "triton")
-        if impl == "triton" and problem:
-            raise ImplUnavailableError(f"impl: 'triton' cannot serve this call: {problem}; use 'auto', 'chunked' or 'reference'")
-        if impl == "triton":
-            return "triton", "asked for by name"
-        if problem:
-            return "chunked", f"the torch path runs everywhere; impl: 'triton' cannot serve this call: {problem}"
-        return "triton", "the Triton kernels are made for a CUDA device: one launch forward and one backward"
+        return pick_on_gpu(impl, device, dtype, fits)
     problem = why_unavailable() if device == "cpu" else f"impl: 'native' runs on a CPU, not on {device!r}; use 'chunked'"
     if impl == "native":
         if problem:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import hebbian, reference, triton_delta
-from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request, plain_inputs, why_not_triton
+from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request, pick_on_gpu, plain_inputs
 
 
 def gated_hebbian(
@@ -65,7 +65,7 @@ def pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, s
 
     Args:
         impl: as in the operation.
-        device: see ``why_not_triton``.
+        device: see ``pick_on_gpu``.
         dtype: see there.
         fits: see there.
 
@@ -78,15 +78,8 @@ def pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, s
         return impl, "asked for by name"
     if impl == "native":
         raise ImplUnavailableError("impl: 'native' cannot serve this call: it knows the delta rule alone; use 'auto'")
-    problem = why_not_triton(device, dtype, fits, asked=impl == "triton")
-    if impl == "triton" and problem:
-        raise ImplUnavailableError(f"impl: 'triton' cannot serve this call: {problem}; use 'auto', 'chunked' or 'reference'")
-    if impl == "triton":
-        return "triton", "asked for by name"
-    if device == "cuda" and not problem:
-        return "triton", "the Triton kernels are made for a CUDA device: one launch forward and one backward"
-    if device == "cuda":
-        return "chunked", f"the torch path runs everywhere; impl: 'triton' cannot serve this call: {problem}"
+    if impl == "triton" or device == "cuda":
+        return pick_on_gpu(impl, device, dtype, fits)
     return "chunked", "the torch path runs everywhere, and this operation has no other kernel on a CPU"
 
 

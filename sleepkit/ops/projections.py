@@ -160,4 +160,4 @@ def _from_projections(
 
 
 def _at_least_fp32(x: Tensor) -> Tensor:
-    return x if x.itemsize == 8 else x.float()
+    return x if x.dtype == torch.float64 else x.float()

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sleepkit.errors import require
+from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import triton_delta, triton_support
 
 Impl = Literal["auto", "reference", "chunked", "native", "triton"]
@@ -77,17 +77,29 @@ def kernel_request(*inputs: Tensor) -> tuple[str, torch.dtype, bool]:
     return q.device.type, dtype, max(q.shape[3], v.shape[3]) <= triton_delta.LARGEST_DIM
 
 
-def why_not_triton(device: str, dtype: torch.dtype, fits: bool, *, asked: bool) -> str | None:
-    """Say why the Triton kernels are not for such a call; None if they are.
+def pick_on_gpu(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, str]:
+    """Return the implementation, and the reason, of a call on a GPU, or of one that asks for "triton" by name.
 
     Args:
+        impl: "auto" or "triton".
         device: "cpu" or "cuda".
         dtype: see ``kernel_request``.
         fits: see there.
-        asked: whether they were asked for by name, and so need not have been checked on this device.
+
+    Raises:
+        ImplUnavailableError: if the Triton kernels were asked for and cannot serve the call.
     """
+    asked = impl == "triton"
     if dtype not in triton_support.DTYPES:
-        return "its inputs are fp32, bf16 or fp16, none of them fp64"
-    if not fits:
-        return f"its heads have at most {triton_delta.LARGEST_DIM} key and value channels"
-    return triton_support.why_unavailable(device) if asked else triton_support.why_not_chosen(device)
+        problem: str | None = "its inputs are fp32, bf16 or fp16, none of them fp64"
+    elif not fits:
+        problem = f"its heads have at most {triton_delta.LARGEST_DIM} key and value channels"
+    else:  # asked for by name they need not have been checked on this device
+        problem = triton_support.why_unavailable(device) if asked else triton_support.why_not_chosen(device)
+    if asked and problem:
+        raise ImplUnavailableError(f"impl: 'triton' cannot serve this call: {problem}; use 'auto', 'chunked' or 'reference'")
+    if asked:
+        return "triton", "asked for by name"
+    if problem:
+        return "chunked", f"the torch path runs everywhere; impl: 'triton' cannot serve this call: {problem}"
+    return "triton", "the Triton kernels are made for a CUDA device: one launch forward and one or two backward"

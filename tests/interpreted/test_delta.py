@@ -15,6 +15,7 @@ from sleepkit.kernels.device import chunk
 from sleepkit.kernels.triton_delta import Launch, Launches
 from tests.support.budget import assert_within_budget
 from tests.support.compare import assert_close, assert_same_bits
+from tests.support.compiling import assert_compiles_whole
 from tests.support.gated_delta import NAMES, Inputs, make_inputs
 
 SMALL = {"batch": 1, "heads": 1, "key_heads": 1, "key_dim": 16, "value_dim": 16}
@@ -217,12 +218,7 @@ def test_it_compiles_without_a_graph_break() -> None:
     def call(*inputs: Tensor) -> tuple[Tensor, Tensor]:
         return tuple(torch.ops.sleepkit.gated_delta_rule_triton(*inputs, None, None, None, 0.5, 1.0, 0.0, True))
 
-    results: list[Any] = []
-    for function in (torch.compile(call, fullgraph=True, backend="aot_eager"), call):
-        out, state = function(*leaves)
-        results.append((out, state, *torch.autograd.grad(out.sum() + state.square().sum(), leaves)))
-    for one, other in zip(*results, strict=True):
-        assert_same_bits(one, other)
+    assert_compiles_whole(call, leaves)
 
 
 def test_auto_leaves_the_interpreter_alone_and_fp64_is_refused() -> None:

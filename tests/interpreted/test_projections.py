@@ -21,6 +21,7 @@ from sleepkit.sleep import SleepConfig, rollout
 from tests.support.batches import ask_at_the_end
 from tests.support.budget import assert_within_budget
 from tests.support.compare import assert_close, assert_same_bits
+from tests.support.compiling import assert_compiles_whole
 
 
 class Projections(NamedTuple):
@@ -208,12 +209,7 @@ def test_it_compiles_without_a_graph_break(operation: Any) -> None:
         out, after = operation(qk, v, gates, state, A_log_H=A_log, dt_bias_H=dt_bias, impl="triton")
         return out, after
 
-    results: list[Any] = []
-    for function in (torch.compile(call, fullgraph=True, backend="aot_eager"), call):
-        out, state = function(*leaves)
-        results.append((out, state, *torch.autograd.grad(out.sum() + state.square().sum(), leaves)))
-    for one, other in zip(*results, strict=True):
-        assert_same_bits(one, other)
+    assert_compiles_whole(call, leaves)
 
 
 def test_a_model_learns_the_same_through_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,11 @@ The names are those of sleepkit/kernels/chunked.py; R is S^T, [V, K].
 
 A RAW chunk is given as the projections of the layer have it, before its activations (arXiv 2412.06464):
 
-    q = x r, k = y r with r = (|x|^2 + eps)^-1/2,   log_decay = -rate softplus(a + bias),   beta = size sigmoid(b)
+    q = x r, k = y r with r = (|x|^2 + eps)^-1/2,   log_decay = -rate softplus(a + bias),   beta = beta_scale sigmoid(b)
 
 and its gradients go on to those:
 
-    dx = r (dq - q (q . dq)),   da = -rate sigmoid(a + bias) dlog_decay,   db = dbeta beta (1 - beta / size)
+    dx = r (dq - q (q . dq)),   da = -rate sigmoid(a + bias) dlog_decay,   db = dbeta beta (1 - beta / beta_scale)
 """
 
 import triton
@@ -149,7 +149,7 @@ def rate_and_bias(p_A_log, p_dt_bias, i_h, RAW: tl.constexpr):
 
 @triton.jit
 def load_chunk(
-    p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, size, eps,
+    p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, beta_scale, eps,
     K: tl.constexpr, C: tl.constexpr, OPERAND: tl.constexpr, MASKED: tl.constexpr, RAW: tl.constexpr,
 ):  # fmt: skip
     """Load keys, log decays and write strengths of a chunk, with the tokens that exist and those that count."""
@@ -165,7 +165,7 @@ def load_chunk(
     if RAW:
         k = unit_rows(k, eps, OPERAND)
         log_decay = tl.where(m_t, -rate * softplus(log_decay + bias), 0.0)
-        beta = tl.where(m_t, size * sigmoid(beta), 0.0)
+        beta = tl.where(m_t, beta_scale * sigmoid(beta), 0.0)
     return inside, m_t, k, log_decay, beta
 
 

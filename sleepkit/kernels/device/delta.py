@@ -43,10 +43,10 @@ from sleepkit.kernels.device.chunk import (
 )
 
 
-@triton.jit(do_not_specialize=["scale", "size", "eps", "seq_len"])
+@triton.jit(do_not_specialize=["scale", "beta_scale", "eps", "seq_len"])
 def forward(
     p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_A_log, p_dt_bias, p_out, p_after,
-    scale, size, eps, seq_len, n_heads, group,
+    scale, beta_scale, eps, seq_len, n_heads, group,
     s_qb, s_qt, s_qh, s_kb, s_kt, s_kh, s_vb, s_vt, s_vh, s_ab, s_at, s_ah, s_bb, s_bt, s_bh, s_mb, s_mt,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     MASKED: tl.constexpr, RAW: tl.constexpr, DELTA: tl.constexpr, PRECISION: tl.constexpr,
@@ -67,7 +67,7 @@ def forward(
     R = tl.load(p_state + i_n * K * V + o_vk, mask=m_vk, other=0.0)
     for start in range(0, seq_len, C):
         inside, m_t, k, log_decay, beta = load_chunk(
-            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, size, eps,
+            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, beta_scale, eps,
             K, C, OPERAND, MASKED, RAW,
         )  # fmt: skip
         v = load_rows(at(p_v, start, s_vt), s_vt, m_t, o_v, V, C)
@@ -86,7 +86,7 @@ def forward(
 @triton.jit
 def leave_states(
     p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_starts, s_kt, s_vt, s_at, s_bt, s_mt, n_chunks, seq_len, o_k, o_first,
-    rate, bias, size, eps, K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
+    rate, bias, beta_scale, eps, K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     MASKED: tl.constexpr, RAW: tl.constexpr, DELTA: tl.constexpr, PRECISION: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """Read forward and leave the state before every chunk but the first in starts."""
@@ -94,7 +94,7 @@ def leave_states(
     for i_c in range(n_chunks - 1):
         start = i_c * C
         _inside, m_t, k, log_decay, beta = load_chunk(
-            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, size, eps,
+            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, beta_scale, eps,
             K, C, OPERAND, MASKED, RAW,
         )  # fmt: skip
         D, gamma, c, gamma_C = decays(log_decay, C)
@@ -111,10 +111,10 @@ def leave_states(
         tl.debug_barrier()
 
 
-@triton.jit(do_not_specialize=["scale", "size", "eps", "seq_len"])
+@triton.jit(do_not_specialize=["scale", "beta_scale", "eps", "seq_len"])
 def backward(
     p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_A_log, p_dt_bias, p_d_out, p_d_after, p_starts,
-    p_d_q, p_d_k, p_d_v, p_d_log_decay, p_d_beta, p_d_state, p_d_rates, scale, size, eps, seq_len, n_heads, group, s_part,
+    p_d_q, p_d_k, p_d_v, p_d_log_decay, p_d_beta, p_d_state, p_d_rates, scale, beta_scale, eps, seq_len, n_heads, group, s_part,
     s_qb, s_qt, s_qh, s_kb, s_kt, s_kh, s_vb, s_vt, s_vh, s_ab, s_at, s_ah, s_bb, s_bt, s_bh, s_mb, s_mt,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     MASKED: tl.constexpr, RAW: tl.constexpr, DELTA: tl.constexpr, PRECISION: tl.constexpr,
@@ -155,14 +155,14 @@ def backward(
     if SWEEP:
         leave_states(
             p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_starts, s_kt, s_vt, s_at, s_bt, s_mt, n_chunks, seq_len,
-            o_k, o_first, rate, bias, size, eps, K, V, BV, C, MASKED, RAW, DELTA, PRECISION, BLOCKS,
+            o_k, o_first, rate, bias, beta_scale, eps, K, V, BV, C, MASKED, RAW, DELTA, PRECISION, BLOCKS,
         )  # fmt: skip
     d_A_log, d_bias = 0.0, 0.0
     for i_back in range(n_chunks):
         i_c = n_chunks - 1 - i_back
         start = i_c * C
         inside, m_t, k, log_decay, beta = load_chunk(
-            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, size, eps,
+            p_k, p_log_decay, p_beta, p_valid, s_kt, s_at, s_bt, s_mt, start, seq_len, o_k, rate, bias, beta_scale, eps,
             K, C, OPERAND, MASKED, RAW,
         )  # fmt: skip
         q = load_queries(p_q, s_qt, start, m_t, o_k, eps, K, C, OPERAND, RAW)
@@ -219,7 +219,7 @@ def backward(
             a = tl.load(at(p_log_decay, start, s_at) + o_C * s_at, mask=m_t, other=0.0).to(tl.float32)
             d_log_decay *= -rate * sigmoid(a + bias)
             d_bias += tl.sum(d_log_decay, axis=0)
-            d_beta *= beta * (1.0 - beta / size)
+            d_beta *= beta * (1.0 - beta / beta_scale)
         store_rows(at(p_d_q, start, n_heads * K), n_heads * K, inside, o_k, K, C, d_q)
         store_rows(at(p_d_k, start, n_heads * K), n_heads * K, inside, o_k, K, C, d_k)
         store_scalars(at(p_d_log_decay, start, n_heads), n_heads, inside, C, d_log_decay)
@@ -275,10 +275,10 @@ def add_parts(
         tl.store(p_d_bias + i_h, tl.sum(d_bias, axis=0))
 
 
-@triton.jit(do_not_specialize=["scale", "size", "eps"])
+@triton.jit(do_not_specialize=["scale", "beta_scale", "eps"])
 def step(
     p_q, p_k, p_v, p_log_decay, p_beta, p_state, p_valid, p_A_log, p_dt_bias, p_out, p_after,
-    scale, size, eps, n_heads, group,
+    scale, beta_scale, eps, n_heads, group,
     s_qb, s_qh, s_kb, s_kh, s_vb, s_vh, s_ab, s_ah, s_bb, s_bh, s_mb,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     MASKED: tl.constexpr, RAW: tl.constexpr, DELTA: tl.constexpr,
@@ -304,7 +304,7 @@ def step(
         q *= 1.0 / tl.sqrt(tl.sum(q * q, axis=0) + eps)
         k *= 1.0 / tl.sqrt(tl.sum(k * k, axis=0) + eps)
         log_decay = tl.where(counts, -rate * softplus(log_decay + bias), 0.0)
-        beta = tl.where(counts, size * sigmoid(beta), 0.0)
+        beta = tl.where(counts, beta_scale * sigmoid(beta), 0.0)
     S = tl.exp(log_decay) * tl.load(p_state + i_n * K * V + o_kv, mask=m_kv, other=0.0)
     if DELTA:
         v -= tl.sum(k[:, None] * S, axis=0)
