@@ -18,6 +18,7 @@ import xarray as xr
 from sleepkit import zoo
 from sleepkit.errors import InvalidInputError
 from sleepkit.ui import limits
+from sleepkit.ui.picture import join_passes
 from sleepkit.ui.state import AccuracyRequest, TraceRequest, opening_request
 from sleepkit.ui.subject import subject
 
@@ -196,18 +197,7 @@ class TraceSource:
         """Return those evaluations of several N that were made already, as one Dataset; None if none was."""
         rows = {request.n_passes: self._accuracies.get(request) for request in requests}
         made = [data for _, data in sorted(rows.items()) if data is not None]
-        if not made:
-            return None
-        joined: xr.Dataset = xr.concat(
-            made,
-            dim="n_passes",
-            data_vars="minimal",
-            coords="minimal",
-            compat="override",
-            join="exact",
-            combine_attrs="override",
-        )
-        return joined
+        return join_passes(made) if made else None
 
 
 class Worker:

@@ -78,6 +78,7 @@ def status(text: str, kind: Literal["info", "warning", "error"], theme: Theme) -
     role = "alert" if kind == "error" else "status"
     weight = 400 if kind == "info" else 600
     return (
+        "<style>@media (max-width: 600px) { .sk-status { white-space: normal !important } }</style>"
         f'<div role="{role}" class="sk-status sk-{kind}" style="font:{weight} 13px/22px {FONT};color:{ink};'
         f"background:{ground};border-left:4px solid {ink};border-radius:4px;padding:6px 12px;box-sizing:border-box;"
         f'white-space:nowrap;overflow:hidden;text-overflow:ellipsis" title="{escape(text)}">{escape(text)}</div>'

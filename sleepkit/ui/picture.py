@@ -1,12 +1,13 @@
 """What a view needs to draw: one computed example and what is known about the model."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import xarray as xr
 
 from sleepkit.errors import require
 from sleepkit.plots import last_pass
-from sleepkit.ui.state import ExplorerState, TraceRequest
+from sleepkit.ui.state import ExplorerState, TraceRequest, as_on_card
 from sleepkit.ui.subject import Subject
 
 
@@ -31,6 +32,25 @@ class Picture:
     other: xr.DataTree
     measured: xr.Dataset | None = None
     missing: tuple[int, ...] = ()
+
+    @property
+    def counted(self) -> xr.Dataset | None:
+        """Accuracies counted at the settings shown: measured now, and the card's if those are its settings; None: not yet."""
+        own = as_on_card(self.subject, self.request.accuracy)
+        parts = [data for data in (self.subject.accuracy if own else None, self.measured) if data is not None]
+        return join_passes(parts) if parts else None
+
+    @property
+    def finding(self) -> str:
+        """The two N at the depth where they differ most, counted at the settings shown; until that is measured, as trained."""
+        counted, asked = self.counted, (self.request.n_passes, self.compare)
+        known = [] if counted is None else counted.n_passes.values.tolist()
+        if asked[0] in known:
+            sentence, source = self.subject.finding(*asked, counted), "measured now"
+        else:
+            sentence, source = self.subject.finding(*asked), "as trained"
+        on_card = as_on_card(self.subject, self.request.accuracy) and asked[0] in self.subject.known_passes
+        return sentence if on_card else f"{source.capitalize()}: {sentence[0].lower()}{sentence[1:]}"
 
     @property
     def n_windows(self) -> int:
@@ -96,6 +116,20 @@ class Picture:
             ("answer", state.answer, range(self.n_answers)),
         ):
             require(value is None or value in known, name, f"must be one of {', '.join(map(str, known))}", value)
+
+
+def join_passes(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return evaluations at several N, of the same depths, as one Dataset; floors and attributes are those of the first."""
+    joined: xr.Dataset = xr.concat(
+        parts,
+        dim="n_passes",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="override",
+    )
+    return joined
 
 
 def _layers(tree: xr.DataTree, group: str) -> list[int]:

@@ -108,10 +108,10 @@ class ExplorerSession:
                 return
             self.picture = self._with_accuracy(self.picture)
             self.screen.draw_accuracy(self.picture)
+            self._describe()
         turn.end()
         self._measuring = ()
         self.status.stopped(can_measure=False)
-        self._describe()
 
     def start(self) -> None:
         """Measure what the card does not have, and get the model ready for the first change, once the page is loaded."""
@@ -227,14 +227,12 @@ class ExplorerSession:
         self.screen.draw(self.picture)
 
     def _draw_words(self) -> None:
-        picture = self.picture
-        self.controls.fit(picture)
-        sentence = picture.subject.finding(picture.request.n_passes, picture.compare)
-        self.finding.object = html.finding(sentence, self.state.colours)
+        self.controls.fit(self.picture)
         self._describe()
 
     def _describe(self) -> None:
         picture, about = self.picture, self.picture.subject
+        self.finding.object = html.finding(picture.finding, self.state.colours)
         phrases = beyond_training(about, picture.request)
         if picture.missing:
             source = f"Lines: as trained. Measuring {N_EXAMPLES} held-out examples at these settings."

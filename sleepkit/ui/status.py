@@ -11,6 +11,9 @@ from sleepkit.ui.state import ExplorerState
 
 Topic = Literal["input", "settings", "view", "address"]
 
+# On a phone the line has a row of its own, as high as its text.
+_NARROW = "@media (max-width: 600px) { :host { height: auto !important; flex: 1 0 100% !important; } }"
+
 
 class StatusLine(pn.viewable.Viewer):
     """One alert, a progress bar and a button. A refusal stays until its topic is accepted again.
@@ -32,7 +35,8 @@ class StatusLine(pn.viewable.Viewer):
         self._bar = pmu.Progress(value=0, max=100, width=120, margin=(14, 10), visible=False)
         self._button = pmu.Button(label="Cancel", variant="outlined", size="small", width=100, margin=0, visible=False)
         self._button.on_click(self._on_click)
-        self._view = pn.Row(self._alert, self._bar, self._button, sizing_mode="stretch_width", margin=(4, 0, 0, 0), height=34)
+        parts = (self._alert, self._bar, self._button)
+        self._view = pn.Row(*parts, sizing_mode="stretch_width", margin=(4, 0, 0, 0), height=34, stylesheets=[_NARROW])
 
     def refuse(self, message: str, topic: Topic) -> None:
         """Show why something was refused."""

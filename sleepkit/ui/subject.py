@@ -111,11 +111,20 @@ class Subject:
         """The depth at which the card's own N beats N = 1 by most."""
         return self.facts.best_depth
 
-    def finding(self, n_passes: int, compare: int) -> str:
-        """Return the sentence that compares two N at the depth where they differ most; one N alone if the other is unknown."""
-        known = self.known_passes
-        low, high = sorted((n_passes if n_passes in known else self.n_passes, compare if compare in known else known[0]))
-        return self.facts.finding(low, high) if low != high else self.facts.finding_of(high)
+    def finding(self, n_passes: int, compare: int, measured: xr.Dataset | None = None) -> str:
+        """Return the sentence that compares two N at the depth where they differ most; one N alone if the other is unknown.
+
+        Args:
+            n_passes: N; if it was not evaluated, the sentence is about the model's own.
+            compare: the N it is compared with.
+            measured: accuracies to read instead of the card's.
+        """
+        facts = self.facts if measured is None else dataclasses.replace(self.facts, accuracy=measured)
+        known = facts.accuracy.n_passes.values.tolist()
+        low, high = sorted((n_passes, compare))
+        if low != high and {low, high} <= set(known):
+            return facts.finding(low, high)
+        return facts.finding_of(n_passes if n_passes in known else self.n_passes)
 
     def as_trained(self) -> str:
         """Return the settings the model was trained with, in words."""

@@ -1,6 +1,7 @@
 """A session of the dashboard without a server: what is shown follows the state; bad input leaves the picture."""
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import CURVES, ExplorerState
 from sleepkit.ui.subject import names, subject
 from sleepkit.ui.tour import STEPS, Tour
+from sleepkit.ui.views import pair
 from tests.support.pages import built, end_others
 from tests.support.runs import tiny_settings
 
@@ -148,6 +150,54 @@ def test_beyond_training_is_said_and_measured(session: ExplorerSession) -> None:
     names = [line.name for line in session.screen.accuracy._plot.shown.data]
     assert "N = 4, measured now" in names
     assert "you are here" in names
+
+
+def sentence(session: ExplorerSession) -> str:
+    return str(session.finding.object).rpartition("</h1>")[0].rpartition(">")[2]
+
+
+def test_the_sentence_on_top_is_the_cards_at_its_own_settings(session: ExplorerSession) -> None:
+    assert sentence(session) == zoo.load_card(NAME).finding(1, 4)
+    change(session, n_passes=2)
+    assert sentence(session) == zoo.load_card(NAME).finding(1, 2)
+
+
+def test_the_sentence_on_top_is_about_the_settings_shown_once_they_are_measured(session: ExplorerSession) -> None:
+    change(session, context=2)
+    counted = session.picture.counted
+    assert counted is not None
+    assert counted.n_examples.values.tolist() == [32, 32]
+    gain = counted.accuracy.sel(n_passes=4) - counted.accuracy.sel(n_passes=1)
+    depth = int(gain.depth[int(np.argmax(gain.values))])
+    low, high = (100 * float(counted.accuracy.sel(n_passes=n, depth=depth)) for n in (1, 4))
+    assert sentence(session).startswith(f"Measured now: with N = 4 this model answers depth-{depth} questions")
+    assert f"right {high:.1f} %" in sentence(session)
+    assert f"with N = 1, {low:.1f} %" in sentence(session)
+
+
+def test_until_then_the_sentence_says_that_it_is_about_the_model_as_trained(session: ExplorerSession) -> None:
+    change(session, context=2)
+    unmeasured = dataclasses.replace(session.picture, measured=None, missing=(4, 1))
+    assert unmeasured.counted is None
+    card = zoo.load_card(NAME).finding(1, 4)
+    assert unmeasured.finding == f"As trained: {card[0].lower()}{card[1:]}"
+
+
+def test_an_n_that_the_card_has_not_is_measured_and_compared_with_one_it_has(session: ExplorerSession) -> None:
+    change(session, n_passes=9)
+    assert sentence(session).startswith("Measured now: with N = 9 this model answers")
+    assert "; with N = 1, " in sentence(session)
+    unmeasured = dataclasses.replace(session.picture, measured=None, missing=(9,))
+    assert unmeasured.finding.startswith("As trained: with N = 4 this model answers")
+
+
+def test_the_difference_beyond_training_is_never_that_of_the_card(session: ExplorerSession) -> None:
+    change(session, context=2, tab="difference")
+    gain = pair._gained(session.picture)
+    assert gain is not None
+    card = session.picture.subject.accuracy.accuracy
+    assert not np.array_equal(gain, card.sel(n_passes=4) - card.sel(n_passes=1))
+    assert pair._gained(dataclasses.replace(session.picture, measured=None, missing=(4, 1))) is None
 
 
 def test_the_cards_own_settings_are_not_measured_again(session: ExplorerSession) -> None:

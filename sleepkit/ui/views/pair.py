@@ -174,14 +174,11 @@ class DifferenceView(pn.viewable.Viewer):
 
 
 def _gained(picture: Picture) -> xr.DataArray | None:
-    """Return the accuracy at N less that at the compared N, by depth, from what was measured or from the card."""
-    measured, card = picture.measured, picture.subject.accuracy
-    both = {picture.request.n_passes, picture.compare}
-    beside = [data for data in (measured, card) if data is not None and both <= set(data.n_passes.values.tolist())]
-    if not beside:
+    """Return the accuracy at N less that at the compared N, by depth, counted at the settings shown."""
+    counted, n_passes = picture.counted, picture.request.n_passes
+    if counted is None or not {n_passes, picture.compare} <= set(counted.n_passes.values.tolist()):
         return None
-    accuracy = beside[0].accuracy
-    gain: xr.DataArray = accuracy.sel(n_passes=picture.request.n_passes) - accuracy.sel(n_passes=picture.compare)
+    gain: xr.DataArray = counted.accuracy.sel(n_passes=n_passes) - counted.accuracy.sel(n_passes=picture.compare)
     return gain
 
 
