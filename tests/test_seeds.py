@@ -1,5 +1,7 @@
 """Named random streams: pure, distinct, the same everywhere."""
 
+import bisect
+
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
@@ -60,6 +62,16 @@ def test_weighted_choice_follows_the_weights() -> None:
     expected = weights / weights.sum()
     assert (np.abs(shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / n)).all()
     assert shares[1] == 0
+
+
+@pytest.mark.parametrize("n_weights", [1, 2, 8, 17, 18, 75])
+def test_weighted_choice_is_the_search_for_the_edge_above(n_weights: int) -> None:
+    words = stream(1, "words").random_raw(5_000)
+    weights = unit_floats(stream(2, "weights").random_raw(n_weights)).round(1) + (np.arange(n_weights) == 0)
+    edges = weights.cumsum() / weights.sum()
+    chosen = weighted_choice(words, weights)
+    assert chosen.dtype == np.intp
+    assert (chosen == [bisect.bisect_right(edges.tolist(), drawn) for drawn in unit_floats(words)]).all()
 
 
 @pytest.mark.parametrize(("weights", "first", "last"), [([0, 1, 0], 1, 1), ([1, 1], 0, 1), ([0.1] * 10 + [0], 0, 9), ([3], 0, 0)])

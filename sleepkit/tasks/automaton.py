@@ -3,6 +3,8 @@
 A state of ``width`` cells is one uint64 word, bit i = cell i. new = (centre or right) and not (left and centre and right).
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 RULE = np.array([110 >> pattern & 1 for pattern in range(8)], dtype=np.uint8)
@@ -12,31 +14,43 @@ _SLICE_PATTERNS = [int(sum(1 << s for s in range(64) if s >> cell & 1)) for cell
 
 
 def evolve(words: np.ndarray, width: int, n_steps: int) -> np.ndarray:
-    """Advance every packed ring by ``n_steps`` steps: uint64 [...] -> uint64 [...].
+    """Advance every packed ring by ``n_steps`` steps: uint64 [...] -> uint64 [...]."""
+    ((line, low),) = lines(words, width, [n_steps])
+    return (line >> low) & np.uint64(2**width - 1)
+
+
+def lines(words: np.ndarray, width: int, depths: Sequence[int]) -> Iterator[tuple[np.ndarray, np.uint64]]:
+    """Advance every packed ring to each of the depths, which rise, in turn.
 
     The ring is unrolled into the spare bits of its word; each step without wrap-around spoils one bit at either end, so the
     ring is unrolled again only when the spare bits are used up.
+
+    Yields:
+        The unrolled rings, uint64 [...], and where in them the first cell is: cell i is bit low + i, i < width. The array is
+        overwritten when the next is asked for.
     """
-    words = words.copy()
-    spare = min((64 - width) // 2, width)
-    mask = np.uint64(2**width - 1)
-    while n_steps > 0:
-        if spare == 0:
-            words = _step_on_ring(words, width)
-            n_steps -= 1
-            continue
-        margin = min(spare, n_steps)
-        low, high = np.uint64(margin), np.uint64(width - margin)
-        words = (words << low) | (words >> high) | (words << np.uint64(margin + width))
-        _step_on_line(words, margin)
-        words = (words >> low) & mask
-        n_steps -= margin
-    return words
+    spare, mask = min((64 - width) // 2, width), np.uint64(2**width - 1)
+    line, scratch = words.copy(), (np.empty_like(words), np.empty_like(words))
+    reached, room, low = 0, 0, np.uint64(0)
+    for depth in depths:
+        while reached < depth:
+            if spare == 0:
+                line, reached = _step_on_ring(line, width), reached + 1
+                continue
+            if room == 0:
+                line = (line >> low) & mask
+                room = min(spare, depths[-1] - reached)
+                low = np.uint64(room)
+                line = (line << low) | (line >> np.uint64(width - room)) | (line << np.uint64(width + room))
+            n_steps = min(room, depth - reached)
+            _step_on_line(line, n_steps, scratch)
+            reached, room = reached + n_steps, room - n_steps
+        yield line, low
 
 
-def _step_on_line(words: np.ndarray, n_steps: int) -> None:
+def _step_on_line(words: np.ndarray, n_steps: int, scratch: tuple[np.ndarray, np.ndarray]) -> None:
     """Advance in place, cells beyond the word counting as 0."""
-    one, right, triple = np.uint64(1), np.empty_like(words), np.empty_like(words)
+    one, (right, triple) = np.uint64(1), scratch
     for _ in range(n_steps):
         np.right_shift(words, one, out=right)
         np.left_shift(words, one, out=triple)

@@ -335,11 +335,10 @@ def _verdict(answer: int, truth: int) -> str:
 
 def _labels(words: np.ndarray, choice: np.ndarray, width: int, depths: tuple[int, ...]) -> np.ndarray:
     """First cell of each ring after its own number of steps."""
-    labels, reached = np.zeros(words.shape, dtype=np.uint64), 0
-    for position, depth in enumerate(depths):
-        words, reached = automaton.evolve(words, width, depth - reached), depth
-        labels = np.where(choice == position, words & np.uint64(1), labels) if len(depths) > 1 else words & np.uint64(1)
-    return labels
+    labels = np.zeros(words.shape, dtype=np.uint64)
+    for position, (line, low) in enumerate(automaton.lines(words, width, depths)):
+        labels = np.where(choice == position, line >> low, labels)
+    return labels & np.uint64(1)
 
 
 def _draw_strings(source: np.random.Philox, split: Split, width: int, n: int) -> np.ndarray:
@@ -378,8 +377,5 @@ def _shares(width: int, depths: tuple[int, ...], split: Split | None) -> tuple[d
     else:
         words = stream(0, "rule110 floor", width).random_raw(_SAMPLED_STRINGS) & np.uint64(2**width - 1)
         source = "sampled"
-    shares, reached = {}, 0
-    for depth in depths:
-        words, reached = automaton.evolve(words, width, depth - reached), depth
-        shares[depth] = float((words & np.uint64(1)).mean())
-    return shares, source
+    reached = zip(depths, automaton.lines(words, width, depths), strict=True)
+    return {depth: float((line >> low & np.uint64(1)).mean()) for depth, (line, low) in reached}, source

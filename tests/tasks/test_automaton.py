@@ -26,6 +26,16 @@ def test_evolve_leaves_its_input_alone() -> None:
     assert words.tolist() == list(range(16))
 
 
+@pytest.mark.parametrize("width", [3, 4, 16, 24, 31, 62, 63, 64])
+def test_every_depth_on_the_way_is_the_state_after_that_many_steps(width: int) -> None:
+    words = np.random.Philox(width).random_raw(50) & np.uint64(2**width - 1)
+    depths = [0, 1, 2, 2, 7, 20, 21, 70]
+    history = automaton.history_by_table(unpack(words, width), depths[-1])
+    reached = zip(depths, automaton.lines(words, width, depths), strict=True)
+    for depth, (line, low) in reached:
+        assert (unpack(line >> low, width) == history[depth]).all(), depth
+
+
 def test_one_living_cell_grows_to_the_left_as_wolfram_draws_it() -> None:
     cells = np.zeros(12, dtype=np.uint8)
     cells[-1] = 1
