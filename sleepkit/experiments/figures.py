@@ -201,7 +201,7 @@ def _passes(size: str) -> list[dict[str, int]]:
 
 
 def _hops(size: str) -> list[dict[str, int]]:
-    seeds = (0, 1, 2) if size == "cpu" else (0,)
+    seeds = (0, 1, 2, 3, 4) if size == "cpu" else (0,)
     return [cell | {"seed": seed} for seed in seeds for cell in _passes(size)]
 
 

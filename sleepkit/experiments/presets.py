@@ -239,14 +239,13 @@ def fig5(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSett
 
     After sleep the newest L - 1 tokens stay in the cache. The paper's L is 512 (4 to 6 windows); its pretrained Ouro is first
     trained for an epoch with hard eviction, the new layers alone. From scratch there is nothing to protect: all is trained at
-    once. "cpu" has four windows of 26 tokens and half of Figure 4's steps.
+    once. "cpu" has four windows of 26 tokens.
     """
     made = fig4(size=size, n_passes=n_passes, seed=seed)
     window_len = 512 if size == "paper" else 26
     task = made.task.replace(options={**made.task.options, "window_len": window_len})
     sleep = made.sleep.replace(window_len=window_len, eviction="sliding")
-    length = {} if size == "paper" else _length(size, 6000)
-    return made.replace(name=made.name.replace("fig4", "fig5"), task=task, sleep=sleep, **length)
+    return made.replace(name=made.name.replace("fig4", "fig5"), task=task, sleep=sleep)
 
 
 @preset
