@@ -30,7 +30,13 @@ def start(*command: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_listen_to_interrupts,
     )
+
+
+def _listen_to_interrupts() -> None:
+    """Undo what a shell does to its background jobs, in which these tests may run: SIGINT would be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_owner(folder: Path, *, timeout_s: float = 240) -> int:
