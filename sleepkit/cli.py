@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleepkit.commands import bench, dashboard
-from sleepkit.errors import SleepkitError, refuse, require
+from sleepkit.errors import SleepkitError, one_line, os_line, refuse, require, require_count
 from sleepkit.experiments import command
 from sleepkit.zoo import command as zoo_command
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], int]
 
+_MOST_CHARACTERS = 1000  # of an error: longer than any that sleepkit writes, shorter than what a library may
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
@@ -28,11 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return chosen(options)
     except SleepkitError as error:
-        print(f"sleepkit: {error}", file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except OSError as error:
+        return _refused(os_line(error))
     except KeyboardInterrupt:
         print("sleepkit: interrupted", file=sys.stderr)
         return 130
+
+
+def _refused(why: str) -> int:
+    print(f"sleepkit: {one_line(why, most=_MOST_CHARACTERS)}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -286,7 +294,7 @@ def _tasks_show(options: argparse.Namespace) -> int:
 
 
 def _tasks_sample(options: argparse.Namespace) -> int:
-    require(options.n_examples >= 1, "--n-examples", "must be 1 or more", options.n_examples)
+    require_count("--n-examples", options.n_examples)
     task = _task(options)
     for index in range(options.index, options.index + options.n_examples):
         print(f"{options.split}[{index}]")
@@ -305,7 +313,7 @@ def _tasks_audit(options: argparse.Namespace) -> int:
 def _tasks_bench(options: argparse.Namespace) -> int:
     from sleepkit.bench.generation import rate
 
-    require(options.batch_size >= 1, "--batch-size", "must be 1 or more", options.batch_size)
+    require_count("--batch-size", options.batch_size)
     figures = rate(_task(options), options.batch_size, seconds=0.2, repeats=5)
     tokens = f"{figures['Mtokens_per_s']} million tokens a second ({figures['lowest']} to {figures['highest']})"
     print(f"{tokens}, {figures['examples_per_s']} examples a second")

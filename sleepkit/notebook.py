@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sleepkit.errors import InvalidInputError, NotebookError, refuse, require
+from sleepkit.errors import InvalidInputError, NotebookError, one_line, refuse, require, require_count
 from sleepkit.files import whole_file
 from sleepkit.jupyter import in_own_event_loop, kernel_manager
 from sleepkit.settings import coerce
@@ -151,8 +151,7 @@ def run_notebook(
     """
     source = notebook_path(name_or_path)
     values = checked_parameters(source, {} if parameters is None else parameters)
-    good = isinstance(timeout_s, int) and not isinstance(timeout_s, bool) and timeout_s >= 1
-    require(good, "timeout_s", "must be an integer >= 1", timeout_s)
+    require_count("timeout_s", timeout_s)
     target = source.parent / "out" / source.name if output is None else Path(output)
     require(target.suffix == ".ipynb", "output", "must end in .ipynb", str(target))
     require(target.resolve() != source.resolve(), "output", "must not be the notebook itself", str(target))
@@ -228,7 +227,7 @@ def _read(path: Path) -> "NotebookNode":
     try:
         notebook: NotebookNode = _nbformat().read(path, as_version=4)
     except (OSError, ValueError) as error:
-        refuse("notebook", f"must be a readable notebook ({_one_line(error)})", str(path))
+        refuse("notebook", f"must be a readable notebook ({one_line(error)})", str(path))
     return notebook
 
 
@@ -294,7 +293,7 @@ def _folder_of(target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        refuse("output", f"must be in a folder that can be made ({_one_line(error)})", str(target))
+        refuse("output", f"must be in a folder that can be made ({one_line(error)})", str(target))
     return target.parent
 
 
@@ -322,11 +321,11 @@ def _execute(
                 progress_bar=progress,
             )
         except PapermillExecutionError as error:
-            reason = f"must run to its end, got {error.ename}: {_one_line(error.evalue)}"
+            reason = f"must run to its end, got {error.ename}: {one_line(error.evalue)}"
         except CellTimeoutError:
             reason = f"must finish within {timeout_s} s, got a time-out"
         except RuntimeError as error:
-            reason = f"must leave the kernel alive, got {type(error).__name__}: {_one_line(error)}"
+            reason = f"must leave the kernel alive, got {type(error).__name__}: {one_line(error)}"
         notebook = _read(draft)
     errors = [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
     if errors and reason is None:
@@ -355,7 +354,3 @@ def _last_started(notebook: "NotebookNode") -> str:
         return "before the first cell"
     first_line = cells[numbers[-1]].source.strip().partition("\n")[0]
     return f"cell {numbers[-1] + 1} ({first_line[:60]!r})"
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:300]

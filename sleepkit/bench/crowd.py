@@ -18,7 +18,7 @@ from sleepkit.bench.browser import PASS_SLIDER
 from sleepkit.bench.measure import TROUBLE, Figures, bar, latencies, reason
 from sleepkit.bench.stopwatch import Stopwatch
 from sleepkit.bench.visitor import Visitor
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class CrowdSettings(Settings):
 
     def check(self) -> None:
         """Refuse a crowd of nobody."""
-        require(self.n_sessions >= 1, "n_sessions", "must be 1 or more", self.n_sessions)
+        require_count("n_sessions", self.n_sessions)
         for name in ("scrub_s", "think_s", "leave_s"):
             require(getattr(self, name) >= 0, name, "must be 0 or more", getattr(self, name))
 

@@ -15,7 +15,7 @@ from sleepkit.bench.browser import CONTEXT_SLIDER, DESKTOP, HEAD_SELECT, LAYER_S
 from sleepkit.bench.crowd import CrowdSettings, crowd
 from sleepkit.bench.measure import Figures, latencies
 from sleepkit.bench.stopwatch import Stopwatch
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class DashboardSettings(Settings):
     def check(self) -> None:
         """Refuse a measurement of nothing."""
         for name in ("cold_starts", "pages"):
-            require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
+            require_count(name, getattr(self, name))
         require(self.rest_s >= 0, "rest_s", "must be 0 or more", self.rest_s)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sleepkit import zoo
 from sleepkit.bench import measure
 from sleepkit.bench.measure import Figures
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.model import HybridLM
 from sleepkit.settings import Settings, settings
 from sleepkit.sleep import Session, SleepConfig
@@ -52,7 +52,7 @@ class LatencySettings(Settings):
         rising = len(self.n_passes) >= 2 and list(self.n_passes) == sorted(set(self.n_passes)) and self.n_passes[0] >= 1
         require(rising, "n_passes", "must be at least two rising counts", self.n_passes)
         for name in ("rounds", "n_young", "n_old", "old_n_passes", "n_held", "sleep_rounds"):
-            require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
+            require_count(name, getattr(self, name))
 
 
 def run(given: LatencySettings, *, progress: bool = False) -> Figures:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sleepkit.errors import SleepkitError, refuse, require
+from sleepkit.errors import SleepkitError, one_line, refuse, require, require_count
 
 Item = TypeVar("Item")
 Figures = dict[str, Any]
@@ -49,7 +49,7 @@ def interleave(
     Raises:
         InvalidInputError: if there is no round or nothing to time.
     """
-    require(rounds >= 1, "rounds", "must be 1 or more", rounds)
+    require_count("rounds", rounds)
     require(len(calls) > 0, "calls", "must hold something to time", list(calls))
     repeats = {}
     for name, call in calls.items():
@@ -128,7 +128,7 @@ def unavailable(why: str) -> Figures:
 
 def reason(error: BaseException) -> str:
     """Return an error as one line of at most 500 characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    return one_line(f"{type(error).__name__}: {error}", most=500)
 
 
 def bar(items: Iterable[Item], *, description: str, progress: bool) -> Iterable[Item]:
@@ -192,4 +192,4 @@ def guarded(part: Callable[[], Figures]) -> Figures:
     try:
         return part()
     except Exception as error:  # noqa: BLE001 - compilers and drivers raise what they like
-        return unavailable(f"{type(error).__name__}: {' '.join(str(error).split())}"[:800])
+        return unavailable(one_line(f"{type(error).__name__}: {error}", most=800))

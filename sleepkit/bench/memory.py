@@ -7,7 +7,7 @@ import torch
 from sleepkit.bench import measure
 from sleepkit.bench.measure import ROOT, Figures
 from sleepkit.bench.memory_probe import training_step
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.experiments import presets
 from sleepkit.settings import Settings, settings
 from sleepkit.training import TrainSettings
@@ -40,7 +40,7 @@ class MemorySettings(Settings):
         """Refuse a comparison with nothing."""
         require("none" in self.checkpointing, "checkpointing", "must hold 'none' to compare with", self.checkpointing)
         require(self.n_passes >= 2, "n_passes", "must be 2 or more", self.n_passes)
-        require(self.rounds >= 1, "rounds", "must be 1 or more", self.rounds)
+        require_count("rounds", self.rounds)
 
 
 class Case(NamedTuple):

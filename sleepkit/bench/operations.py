@@ -18,7 +18,7 @@ from sleepkit.bench import ceilings, measure
 from sleepkit.bench.contest import Contender, Operation, Problem, Turns, contest
 from sleepkit.bench.counts import ConvShape, DeltaShape, conv_counts, delta_chunked_flops, delta_counts
 from sleepkit.bench.measure import Figures
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.ops.recurrence import Impl
 from sleepkit.settings import Settings, settings
 
@@ -69,7 +69,7 @@ class OpsSettings(Settings):
             good = all(len(shape) == rank and min(shape) >= 1 for shape in getattr(self, name))
             require(good, name, f"must be lists of {rank} positive sizes", getattr(self, name))
         for name in ("rounds", "ceiling_rounds"):
-            require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
+            require_count(name, getattr(self, name))
 
 
 def run(given: OpsSettings, *, progress: bool = False) -> Figures:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepkit import notebook
-from sleepkit.errors import refuse, require
+from sleepkit.errors import refuse, require, require_count
 from sleepkit.experiments import presets
 from sleepkit.experiments.work import Cell, NotebookCell, TrainCell, source_digest
 from sleepkit.settings import Settings, parse_override, settings
@@ -43,7 +43,7 @@ class Sweep(Settings):
             require(0 < len(texts) == len(set(texts)), f"grid {name}", "must hold distinct values, one or more", values)
             require(name not in self.shared(), f"grid {name}", "must not be set for all cells too", self.shared().get(name))
         for name in ("n_examples", "timeout_s"):
-            require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
+            require_count(name, getattr(self, name))
         require(all(n >= 1 for n in self.n_passes), "n_passes", "must be integers >= 1", self.n_passes)
         require(len(set(self.n_passes)) == len(self.n_passes), "n_passes", "must hold distinct values", self.n_passes)
 

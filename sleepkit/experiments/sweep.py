@@ -14,7 +14,7 @@ from typing import Any
 import xarray as xr
 
 from sleepkit import results
-from sleepkit.errors import StoreError, require
+from sleepkit.errors import StoreError, require, require_count
 from sleepkit.experiments.board import Board
 from sleepkit.experiments.cell import gather
 from sleepkit.experiments.cluster import run_on_cluster
@@ -54,7 +54,7 @@ def run_sweep(
     """
     root = Path(folder)
     cells = sweep.cells()
-    require(retries >= 0, "retries", "must be 0 or more", retries)
+    require_count("retries", retries, least=0)
     require(scheduler is None or workers is None, "workers", "must not be given with a scheduler", workers)
     slots = [] if scheduler else _slots(cells, workers)
     left = [cell for cell in cells if not _is_finished(cell, root)]
@@ -161,7 +161,7 @@ def _is_finished(cell: Cell, root: Path) -> bool:
 
 def _slots(cells: Sequence[Cell], workers: int | None) -> list[dict[str, str]]:
     """Return the environment of each worker: where cells run on CUDA each sees one card, which workers beyond these share."""
-    require(workers is None or workers >= 1, "workers", "must be 1 or more", workers)
+    require_count("workers", workers, or_none=True)
     devices = {cell.settings.device for cell in cells if isinstance(cell, TrainCell)}
     require(devices <= {"cpu", "cuda"}, "device", "must be 'cpu' or 'cuda' in a sweep, which deals out the cards", devices)
     if "cuda" not in devices:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from sleepkit.errors import ImplUnavailableError
+from sleepkit.errors import ImplUnavailableError, one_line
 from sleepkit.files import whole_file
 
 CACHE_VARIABLE = "SLEEPKIT_CACHE"
@@ -71,7 +71,7 @@ def library(real: str) -> ctypes.CDLL:
         flags = (*_FLAGS, f"-DREAL={real}", *_openmp(compiler))
         loaded = ctypes.CDLL(str(_built(compiler, flags, real)))
     except OSError as error:
-        raise ImplUnavailableError(f"impl: 'native' must build and load here ({_one_line(error)}); use 'chunked'") from None
+        raise ImplUnavailableError(f"impl: 'native' must build and load here ({one_line(error)}); use 'chunked'") from None
     for name, count in _ARGUMENTS.items():
         getattr(loaded, name).argtypes = [ctypes.c_void_p] * count
     loaded.block_saved.argtypes, loaded.block_saved.restype = [ctypes.c_void_p], ctypes.c_long
@@ -108,10 +108,6 @@ def _build(compiler: list[str], flags: tuple[str, ...], path: Path) -> None:
             if done.returncode:
                 reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
                 raise OSError(f"{compiler[0]}: {reason}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _cache() -> Path:

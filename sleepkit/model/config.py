@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.settings import Settings, settings
 
 FAST_KINDS = ("gdn", "jet", "mamba2")
@@ -67,7 +67,7 @@ class ModelConfig(Settings):
     def check(self) -> None:
         """Refuse impossible shapes."""
         for name in ("vocab_size", "width", "n_heads", "conv_len"):
-            require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
+            require_count(name, getattr(self, name))
         kinds = self.layer_kinds
         require(len(kinds) > 0, "layers", "must name at least one layer", self.layers)
         known = all(kind in LAYER_KINDS for kind in kinds)
@@ -82,7 +82,7 @@ class ModelConfig(Settings):
         require(not flips, "allow_negative_eigenvalues", rule, self.allow_negative_eigenvalues)
         for name in ("key_dim", "value_dim"):
             value = getattr(self, name)
-            require(value is None or value >= 1, name, "must be 1 or more, or None", value)
+            require_count(name, value, or_none=True)
         for name in ("n_key_heads", "n_kv_heads"):
             value = getattr(self, name)
             divides = value is None or (value >= 1 and self.n_heads % value == 0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sleepkit import ops
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
 from sleepkit.model.outputs import BlocksOutput, PassView
@@ -50,7 +50,7 @@ class HybridLM(nn.Module):
         Raises:
             InvalidInputError: if the batch size or L is not a positive integer.
         """
-        _check_count("batch_size", batch_size)
+        require_count("batch_size", batch_size)
         config, weight = self.config, self.embedding.weight
         shape = (batch_size, config.n_heads, config.key_channels, config.value_channels)
         wide = torch.promote_types(weight.dtype, torch.float32)
@@ -102,7 +102,7 @@ class HybridLM(nn.Module):
         Raises:
             InvalidInputError: if ``n_passes`` is not a positive integer, or passes are to be observed and recomputed.
         """
-        _check_count("n_passes", n_passes)
+        require_count("n_passes", n_passes)
         require(observe is None or not recompute, "observe", "must be None where passes are recomputed", observe)
         start, stop = self.config.loop_span
         entered = h_BTE
@@ -151,12 +151,12 @@ class HybridLM(nn.Module):
             InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes, ``gradient_passes`` is neither
                 None nor a positive integer, or ``entered_BTE`` is needed and missing.
         """
-        _check_count("n_passes", n_passes)
+        require_count("n_passes", n_passes)
         require(1 <= first_pass <= n_passes, "first_pass", f"must be in [1, n_passes={n_passes}]", first_pass)
         known = first_pass == 1 or not self.config.input_injection or entered_BTE is not None
         require(known, "entered", "must be given to inject it after pass 1", entered_BTE)
         if gradient_passes is not None:
-            _check_count("gradient_passes", gradient_passes)
+            require_count("gradient_passes", gradient_passes)
         n_silent = 0 if gradient_passes is None or not torch.is_grad_enabled() else n_passes - gradient_passes
         (start, stop), n_layers = self.config.loop_span, self.config.n_layers
         spans = [(1, (0, start))] if first_pass == 1 else []
@@ -274,7 +274,7 @@ class HybridLM(nn.Module):
 
     def _blind(self, batch_size: int, sliding_len: int) -> Sight:
         """The sight of a model that has read nothing."""
-        _check_count("sliding_len", sliding_len)
+        require_count("sliding_len", sliding_len)
         layers = self.empty_cache(batch_size).layers
         carried = tuple(layer if isinstance(layer, AttentionCache) else None for layer in layers)
         return Sight(sliding_len, carried, (None,) * len(carried), None)
@@ -389,8 +389,3 @@ class HybridLM(nn.Module):
         model.to(stored_dtype(weights))
         load_weights(model, weights)
         return model
-
-
-def _check_count(name: str, value: object) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    require(whole, name, "must be an integer >= 1", value)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sleepkit.errors import CheckpointError, InvalidInputError
+from sleepkit.errors import CheckpointError, InvalidInputError, one_line
 from sleepkit.files import whole_folder
 from sleepkit.model.config import ModelConfig
 
@@ -40,7 +40,7 @@ def read_config(folder: str | Path) -> ModelConfig:
     try:
         description = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"folder: must hold a readable config.json ({_one_line(error)}), got {str(folder)!r}") from None
+        raise CheckpointError(f"folder: must hold a readable config.json ({one_line(error)}), got {str(folder)!r}") from None
     if not isinstance(description, dict) or description.get("format") != MODEL_FORMAT:
         raise CheckpointError(f"folder: config.json must have format {MODEL_FORMAT!r}, got {str(folder)!r}")
     if description.get("version") != MODEL_VERSION:
@@ -49,7 +49,7 @@ def read_config(folder: str | Path) -> ModelConfig:
         return ModelConfig.from_dict(description["config"])
     except (KeyError, InvalidInputError) as error:
         raise CheckpointError(
-            f"folder: config.json must hold a model configuration ({_one_line(error)}), got {str(folder)!r}"
+            f"folder: config.json must hold a model configuration ({one_line(error)}), got {str(folder)!r}"
         ) from None
 
 
@@ -65,7 +65,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     try:
         load_model(model, str(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"weights: must be the model's own safetensors ({_one_line(error)}), got {str(path)!r}") from None
+        raise CheckpointError(f"weights: must be the model's own safetensors ({one_line(error)}), got {str(path)!r}") from None
 
 
 def stored_dtype(path: Path) -> torch.dtype:
@@ -80,7 +80,7 @@ def stored_dtype(path: Path) -> torch.dtype:
         with safe_open(str(path), framework="pt") as file:
             dtypes = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"weights: must be the model's own safetensors ({_one_line(error)}), got {str(path)!r}") from None
+        raise CheckpointError(f"weights: must be the model's own safetensors ({one_line(error)}), got {str(path)!r}") from None
     if len(dtypes) != 1:
         raise CheckpointError(f"weights: must be the model's own safetensors (one dtype, not {len(dtypes)}), got {str(path)!r}")
     stored: torch.dtype = dtypes.pop()
@@ -93,7 +93,3 @@ def _is_model(folder: Path) -> bool:
     except CheckpointError:
         return False
     return True
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

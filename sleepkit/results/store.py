@@ -4,7 +4,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from sleepkit.errors import StoreError
+from sleepkit.errors import StoreError, one_line
 from sleepkit.files import whole_file
 
 
@@ -31,7 +31,7 @@ def load(path: str | Path) -> xr.Dataset:
         with xr.open_dataset(path, engine="h5netcdf") as dataset:
             return dataset.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise StoreError(f"path: must be a readable netCDF file ({_one_line(error)}), got {str(path)!r}") from None
+        raise StoreError(f"path: must be a readable netCDF file ({one_line(error)}), got {str(path)!r}") from None
 
 
 def load_tree(path: str | Path) -> xr.DataTree:
@@ -45,7 +45,7 @@ def load_tree(path: str | Path) -> xr.DataTree:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             return tree.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise StoreError(f"path: must be a readable netCDF file ({_one_line(error)}), got {str(path)!r}") from None
+        raise StoreError(f"path: must be a readable netCDF file ({one_line(error)}), got {str(path)!r}") from None
 
 
 def _need_netcdf() -> None:
@@ -54,7 +54,3 @@ def _need_netcdf() -> None:
         import h5py  # noqa: F401
     except ImportError as error:
         raise StoreError(f"netCDF: needs the packages h5netcdf and h5py, got {error}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

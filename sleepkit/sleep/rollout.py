@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sleepkit.errors import refuse, require
+from sleepkit.errors import refuse, require, require_count
 from sleepkit.model import BlocksOutput, HybridLM, ModelState, PassView
 from sleepkit.model.passes import recomputed
 from sleepkit.sleep.schedule import SleepConfig, Window, as_batch, schedule
@@ -207,8 +207,7 @@ def _check_backward(trace: Observer | None, checkpointing: str, gradient_passes:
     known = get_args(Checkpointing)
     require(checkpointing in known, "checkpointing", f"must be one of {', '.join(map(repr, known))}", checkpointing)
     for name, value in (("gradient_passes", gradient_passes), ("gradient_windows", gradient_windows)):
-        whole = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
-        require(whole, name, "must be None or an integer >= 1", value)
+        require_count(name, value, or_none=True)
         require(trace is None or value is None, name, "must be None where a trace is asked for", value)
     require(trace is None or checkpointing == "none", "checkpointing", "must be 'none' where a trace is asked for", checkpointing)
 

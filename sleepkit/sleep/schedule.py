@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.settings import Settings, settings
 from sleepkit.tasks import ANSWER, NOTHING_ASKED, PAD, QUERY, Batch
 
@@ -34,8 +34,8 @@ class SleepConfig(Settings):
 
     def check(self) -> None:
         """Refuse impossible sleep."""
-        require(self.n_passes >= 1, "n_passes", "must be an integer >= 1", self.n_passes)
-        require(self.window_len >= 1, "window_len", "must be an integer >= 1", self.window_len)
+        require_count("n_passes", self.n_passes)
+        require_count("window_len", self.window_len)
 
     @property
     def sliding_len(self) -> int | None:

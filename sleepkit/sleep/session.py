@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from sleepkit.errors import CheckpointError, require
+from sleepkit.errors import CheckpointError, one_line, require, require_count
 from sleepkit.files import whole_folder
 from sleepkit.model import HybridLM, ModelState, WindowCache
 from sleepkit.model.hybrid import TOKEN_TYPES
@@ -113,8 +113,7 @@ class Session:
         """
         if n_passes is None:
             n_passes = self.sleep_config.n_passes
-        whole = isinstance(n_passes, int) and not isinstance(n_passes, bool) and n_passes >= 1
-        require(whole, "n_passes", "must be an integer >= 1", n_passes)
+        require_count("n_passes", n_passes)
         if self._awake.length == 0:
             return
         self._state = self._consolidate(n_passes)
@@ -176,8 +175,7 @@ class Session:
             session = cls(model, SleepConfig.from_dict(description["sleep"]), batch_size=description["batch_size"])
             tensors = load_file(folder / "session.safetensors", device=str(model.embedding.weight.device))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"path: must be a whole sleepkit session ({reason}), got {str(folder)!r}") from None
+            raise CheckpointError(f"path: must be a whole sleepkit session ({one_line(error)}), got {str(folder)!r}") from None
         if not same_model:
             raise CheckpointError(f"path: must be a session of this model's configuration, got {str(folder)!r}")
         session._restore(tensors, description, folder)

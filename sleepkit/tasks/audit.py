@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from sleepkit.errors import require
+from sleepkit.errors import require_count
 from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Rechecked, Split, Task
 
 _PART = 256
@@ -44,8 +44,7 @@ def audit(task: Task, *, n_examples: int = 1000) -> list[Finding]:
     Raises:
         InvalidInputError: if ``n_examples`` is not a positive integer.
     """
-    whole = isinstance(n_examples, int) and not isinstance(n_examples, bool) and n_examples >= 1
-    require(whole, "n_examples", "must be an integer >= 1", n_examples)
+    require_count("n_examples", n_examples)
     findings: list[Finding] = []
     contexts: dict[str, set[bytes]] = {}
     for split in get_args(Split):

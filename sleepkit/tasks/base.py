@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.settings import Settings
 
 Split = Literal["train", "validation", "test"]
@@ -163,8 +163,7 @@ def check_batch_request(split: str, index: int, size: int) -> None:
     """
     require(split in get_args(Split), "split", "must be one of 'train', 'validation', 'test'", split)
     for name, value, least in (("index", index, 0), ("size", size, 1)):
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        require(good, name, f"must be an integer >= {least}", value)
+        require_count(name, value, least=least)
 
 
 def cut_from_blocks(block: Callable[[int], Batch], block_len: int, start: int, stop: int) -> Batch:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sleepkit.errors import refuse, require
+from sleepkit.errors import refuse, require, require_count
 from sleepkit.seeds import stream, weighted_choice
 from sleepkit.settings import Settings, settings
 from sleepkit.tasks import automaton
@@ -54,7 +54,7 @@ class Rule110Config(Settings):
         """Refuse impossible tasks."""
         require(3 <= self.width <= 64, "width", "must be between 3 and 64 cells", self.width)
         require(1 <= self.n_strings <= 1024, "n_strings", "must be between 1 and 1024", self.n_strings)
-        require(self.strings_per_window >= 1, "strings_per_window", "must be 1 or more", self.strings_per_window)
+        require_count("strings_per_window", self.strings_per_window)
         whole = self.n_strings % self.strings_per_window == 0
         require(whole, "strings_per_window", f"must divide n_strings={self.n_strings}", self.strings_per_window)
         require(len(self.depths) > 0, "rollout_depth", "must name at least one depth", self.rollout_depth)

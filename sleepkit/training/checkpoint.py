@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from sleepkit.errors import CheckpointError, InvalidInputError
+from sleepkit.errors import CheckpointError, InvalidInputError, one_line
 from sleepkit.files import whole_file, whole_folder
 from sleepkit.model.storage import load_weights
 from sleepkit.training.optimiser import Optimiser
@@ -82,9 +82,8 @@ def load_newest(folder: Path, model: nn.Module, optimiser: Optimiser) -> dict[st
             raise KeyError("optimiser.safetensors holds other tensors than were saved")
         optimiser.load_state_tensors(tensors)
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"checkpoint: must be whole ({reason}); delete it to go on from an older one, got {str(newest)!r}"
+            f"checkpoint: must be whole ({one_line(error)}); delete it to go on from an older one, got {str(newest)!r}"
         ) from None
     return progress
 

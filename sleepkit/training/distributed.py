@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, distributed, nn
 
-from sleepkit.errors import SleepkitError, require
+from sleepkit.errors import SleepkitError, one_line, require
 from sleepkit.tasks import NOTHING_ASKED, Batch
 from sleepkit.training.settings import TrainSettings
 
@@ -111,8 +111,9 @@ class Processes:
         try:
             distributed.all_reduce(tensor)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise SleepkitError(f"processes: must all stay, process {self.rank} has lost another, got {reason}") from None
+            raise SleepkitError(
+                f"processes: must all stay, process {self.rank} has lost another, got {one_line(error)}"
+            ) from None
 
 
 @contextlib.contextmanager

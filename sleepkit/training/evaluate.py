@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.model import HybridLM
 from sleepkit.results import as_attrs, check, provenance
 from sleepkit.sleep import Eviction, SleepConfig, correct_answers, rollout, schedule
@@ -64,12 +64,7 @@ def evaluate(
     wanted = [n_passes] if isinstance(n_passes, int) else list(n_passes)
     require(len(wanted) > 0 and len(set(wanted)) == len(wanted), "n_passes", "must hold distinct values", n_passes)
     for name, value in (("n_examples", n_examples), ("batch_size", batch_size)):
-        require(
-            isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-            name,
-            "must be an integer >= 1",
-            value,
-        )
+        require_count(name, value)
     length = task.window_len if window_len is None else window_len
     sleeps = [SleepConfig(n_passes=count, window_len=length, eviction=eviction) for count in wanted]
     schedule(task.batch(split, 0, 1), length)  # refuses a window that cannot hold the label block, before anything is shown

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from sleepkit.errors import CheckpointError, StoreError
+from sleepkit.errors import CheckpointError, StoreError, one_line
 from sleepkit.training.history import Row, Validation
 
 LIVE = "live.jsonl"
@@ -124,8 +124,7 @@ def read_live(folder: Path) -> Told:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"path: must be the live log of a run ({reason}), got {str(path)!r}") from None
+        raise StoreError(f"path: must be the live log of a run ({one_line(error)}), got {str(path)!r}") from None
     rows: list[Row] = []
     validations: list[Validation] = []
     began, outcome, why = None, None, ""

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from sleepkit import tasks
-from sleepkit.errors import require
+from sleepkit.errors import require, require_count
 from sleepkit.model import ModelConfig
 from sleepkit.settings import Settings, settings
 from sleepkit.sleep import Checkpointing, SleepConfig
@@ -131,12 +131,11 @@ class TrainSettings(Settings):
     def check(self) -> None:
         """Refuse settings that do not fit together."""
         for name in ("steps", "batch_size", "log_every", "checkpoint_every", "validation_examples"):
-            require(getattr(self, name) >= 1, name, "must be 1 or more", getattr(self, name))
+            require_count(name, getattr(self, name))
         for name in ("seed", "n_threads", "validate_every"):
-            require(getattr(self, name) >= 0, name, "must be 0 or more", getattr(self, name))
+            require_count(name, getattr(self, name), least=0)
         for name in ("gradient_passes", "gradient_windows"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, "must be None or an integer >= 1", value)
+            require_count(name, getattr(self, name), or_none=True)
         require(not self.autocast or self.dtype == "float32", "autocast", "must be false where dtype is float64", self.autocast)
         on_cuda = self.device.startswith("cuda")
         require(not self.cuda_graphs or on_cuda, "cuda_graphs", f"must be false on device={self.device!r}", self.cuda_graphs)

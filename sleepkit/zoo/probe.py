@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from sleepkit import results
-from sleepkit.errors import CheckpointError, SleepkitError
+from sleepkit.errors import CheckpointError, SleepkitError, one_line
 from sleepkit.zoo.folder import folder_of, weights_digest
 from sleepkit.zoo.places import (
     ABSENT,
@@ -165,8 +165,7 @@ def load_probe(name: str) -> Probe:
         for group in probe.groups:
             probe.readout(group, 1)
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"probe: must be a whole sleepkit probe ({reason}), got {str(note)!r}") from None
+        raise CheckpointError(f"probe: must be a whole sleepkit probe ({one_line(error)}), got {str(note)!r}") from None
     if digest != weights_digest(folder):
         raise CheckpointError(f"probe: must be fitted on the weights beside it, got {str(note)!r}")
     return probe

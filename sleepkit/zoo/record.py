@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from sleepkit import results
-from sleepkit.errors import CheckpointError, StoreError
+from sleepkit.errors import CheckpointError, StoreError, one_line
 from sleepkit.zoo.folder import folder_of
 
 CARD_FORMAT = "sleepkit-card"
@@ -136,8 +136,7 @@ def whole_card(folder: Path) -> Iterator[dict[str, Any]]:
             raise ValueError(f"format {card['format']!r}")
         yield card
     except (OSError, KeyError, ValueError, TypeError, StoreError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"card: must be a whole sleepkit card ({reason}), got {str(path)!r}") from None
+        raise CheckpointError(f"card: must be a whole sleepkit card ({one_line(error)}), got {str(path)!r}") from None
 
 
 def accuracy_from_json(data: dict[str, Any]) -> xr.Dataset:

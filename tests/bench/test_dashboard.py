@@ -103,10 +103,10 @@ def test_the_readme_has_a_row_for_each_verdict_and_none_without_a_measurement(tm
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("cold_starts=0", "cold_starts: must be 1 or more, got 0"),
-        ("pages=0", "pages: must be 1 or more, got 0"),
+        ("cold_starts=0", "cold_starts: must be an integer >= 1, got 0"),
+        ("pages=0", "pages: must be an integer >= 1, got 0"),
         ("rest_s=-1.0", "rest_s: must be 0 or more, got -1.0"),
-        ("crowd.n_sessions=0", "n_sessions: must be 1 or more, got 0"),
+        ("crowd.n_sessions=0", "n_sessions: must be an integer >= 1, got 0"),
         ("crowd.leave_s=-1.0", "leave_s: must be 0 or more, got -1.0"),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_revision_reaches_the_suite_train_even_if_it_looks_like_a_number(suite
         (["nobody"], "suite: must be one of ops, train, latency, memory, session, tasks, dashboard, all, got 'nobody'"),
         (["tasks", "--set", "rounds=1"], "--set: the suite tasks has no settings"),
         (["ops", "--set", "nothing=1"], "'nothing' is no setting"),
-        (["ops", "--set", "rounds=0"], "rounds: must be 1 or more, got 0"),
+        (["ops", "--set", "rounds=0"], "rounds: must be an integer >= 1, got 0"),
         (["ops", "--against", "HEAD"], "--against: belongs to the suite train"),
         (["train", "--against", "no-such-revision"], "--against: must be a revision of this checkout"),
         (["all", "--against", "no-such-revision"], "--against: must be a revision of this checkout"),

@@ -185,7 +185,7 @@ def test_a_bad_setting_is_refused_while_it_is_written(visitor: Visit) -> None:
     field = page.get_by_label("Batch (examples)")
     field.fill("")
     field.press_sequentially("0")
-    until(lambda: "batch_size: must be 1 or more, got 0" in page.locator("[role=alert]").inner_text(), page)
+    until(lambda: "batch_size: must be an integer >= 1, got 0" in page.locator("[role=alert]").inner_text(), page)
     assert page.get_by_role("button", name="Start", exact=True).is_disabled()
     field.press("Backspace")
     field.press_sequentially("8")

@@ -104,7 +104,7 @@ def test_a_run_that_exists_is_not_started_and_one_that_stands_still_not_stopped(
         (lambda: Launcher(tmp_path).start(run.settings), "must be new"),
         (lambda: Launcher(tmp_path).resume(record), "must be unfinished"),
         (lambda: Launcher(tmp_path).stop(record), "must be training"),
-        (lambda: Launcher(tmp_path, limit=0), "must be 1 or more"),
+        (lambda: Launcher(tmp_path, limit=0), "must be an integer >= 1"),
     ):
         with pytest.raises(InvalidInputError, match=words):
             refused()
@@ -220,7 +220,7 @@ def test_the_form_is_checked_as_it_is_written_and_marks_the_field(tmp_path: Path
     desk = Desk(LabState(), on_start=started.append)
     assert desk.made == form.recipes()["fig2b, smoke"].settings()
     for name, text, words in (
-        ("steps", "0", "steps: must be 1 or more, got 0"),
+        ("steps", "0", "steps: must be an integer >= 1, got 0"),
         ("steps", "many", "steps: must be an integer, got &#x27;many&#x27;"),
         ("sleep.n_passes", "", "sleep.n_passes: must not be empty"),
         ("n_passes_weights", "[-1]", "n_passes_weights: must be"),

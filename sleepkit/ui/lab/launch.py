@@ -7,7 +7,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from sleepkit.errors import refuse, require
+from sleepkit.errors import refuse, require, require_count
 from sleepkit.experiments import detached
 from sleepkit.experiments.cell import cell_folder
 from sleepkit.training import TrainSettings
@@ -34,7 +34,7 @@ class Launcher:
     """
 
     def __init__(self, root: Path, *, limit: int = 1, read_only: bool = False) -> None:
-        require(limit >= 1, "limit", "must be 1 or more", limit)
+        require_count("limit", limit)
         self._root, self._limit, self.read_only = root, limit, read_only
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()

@@ -13,7 +13,7 @@ from typing import Literal
 import xarray as xr
 
 from sleepkit import results
-from sleepkit.errors import InvalidInputError, SleepkitError, StoreError, refuse
+from sleepkit.errors import InvalidInputError, SleepkitError, StoreError, one_line, refuse
 from sleepkit.experiments.detached import NOTE
 from sleepkit.experiments.work import LOCK
 from sleepkit.training import TrainSettings, passes_at
@@ -152,7 +152,7 @@ class RunStore:
         try:
             return stamp, _read(key, folder, checkpoint, held)
         except (SleepkitError, OSError) as error:
-            return stamp, Unreadable(key, " ".join(str(error).split()))
+            return stamp, Unreadable(key, one_line(error))
 
 
 @functools.cache
