@@ -17,7 +17,7 @@ import numpy as np
 from sleepkit.errors import require
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
-from sleepkit.tasks.drawing import below
+from sleepkit.tasks.drawing import Words, below
 from sleepkit.tasks.own_input import Step, refuse_text
 from sleepkit.tasks.questions import Asked, QuestionConfig, Sizes, at_depth, depth_words, independent_floor
 from sleepkit.tasks.written import WrittenTask, expect
@@ -62,13 +62,13 @@ class Affine(WrittenTask[AffineConfig]):
         """Printable strings by token id: the values mod p, then the depths."""
         return [*map(str, range(self.config.modulus)), *depth_words(self.config)]
 
-    def contents(self, source: np.random.Philox, n: int) -> np.ndarray:
+    def contents(self, source: Words, n: int) -> np.ndarray:
         """Draw a from 1 .. p - 1 and b from 0 .. p - 1 for each map: [n, 2 n_maps], as they are written."""
         p = self.config.modulus
         factors, shifts = (below(source, (n, self.config.n_maps), limit) for limit in (p - 1, p))
         return np.stack([1 + factors, shifts], axis=-1).reshape(n, -1)
 
-    def ask(self, contents: np.ndarray, depth: np.ndarray, source: np.random.Philox) -> Asked:
+    def ask(self, contents: np.ndarray, depth: np.ndarray, source: Words) -> Asked:
         """Compose the maps one after the other, and apply each question's prefix to a random value."""
         p, maps = self.config.modulus, contents.reshape(len(contents), -1, 2)
         factor, shift = np.ones_like(maps[..., 0]), np.zeros_like(maps[..., 0])

@@ -5,7 +5,7 @@ Shapes: B examples, T positions, A answers in one example.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from sleepkit.settings import Settings
 Split = Literal["train", "validation", "test"]
 NOTHING_ASKED = -100
 PAD, CONTEXT, QUERY, ANSWER = range(4)
+_FEW = 16  # a batch of at most this part of a block is a look at a few examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,14 +167,44 @@ def check_batch_request(split: str, index: int, size: int) -> None:
         require_count(name, value, least=least)
 
 
-def cut_from_blocks(block: Callable[[int], Batch], block_len: int, start: int, stop: int) -> Batch:
-    """Cut examples ``start`` to ``stop`` from blocks that are drawn whole, by number, and copy every tensor to int64.
+class Cut(NamedTuple):
+    """What a batch takes from one block.
 
-    Copied, because blocks are kept for the next batch: whoever changes a batch must not change them.
+    Attributes:
+        number: of the block.
+        n_drawn: examples of the block that are drawn, the first ones.
+        start: the first example taken, counted in the block.
+        stop: the example after the last one taken.
     """
-    numbers = range(start // block_len, (stop - 1) // block_len + 1)
-    cuts = [(max(start - number * block_len, 0), min(stop - number * block_len, block_len)) for number in numbers]
-    parts = [block(number).rows(*cut) for number, cut in zip(numbers, cuts, strict=True)]
+
+    number: int
+    n_drawn: int
+    start: int
+    stop: int
+
+
+def cuts(block_len: int, start: int, stop: int) -> list[Cut]:
+    """Return what the examples ``start`` to ``stop`` of a split take from its blocks.
+
+    A batch of more than a few examples is followed by others: its blocks are drawn whole, once. For fewer, such as the one
+    example of a picture, blocks are drawn up to them, to the next power of two, so that even those who ask for one after the
+    other draw each block twice at most.
+    """
+    few = stop - start <= block_len // _FEW
+    found = []
+    for number in range(start // block_len, (stop - 1) // block_len + 1):
+        first, last = max(start - number * block_len, 0), min(stop - number * block_len, block_len)
+        n_drawn = min(1 << (last - 1).bit_length(), block_len) if few else block_len
+        found.append(Cut(number, n_drawn, first, last))
+    return found
+
+
+def cut_from_blocks(block: Callable[[int, int], Batch], block_len: int, start: int, stop: int) -> Batch:
+    """Cut examples ``start`` to ``stop`` from blocks, of which a number and how many examples are drawn are given.
+
+    Every tensor is copied, to int64, because blocks are kept for the next batch: whoever changes a batch must not change them.
+    """
+    parts = [block(cut.number, cut.n_drawn).rows(cut.start, cut.stop) for cut in cuts(block_len, start, stop)]
 
     def joined(tensors: list[Tensor]) -> Tensor:
         return torch.cat(tensors).long()  # cat copies a single one too

@@ -25,7 +25,7 @@ from sleepkit.errors import require
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
 from sleepkit.tasks.circuit_input import levels_of, needed_by, read_circuit, written_lines
-from sleepkit.tasks.drawing import below, orders
+from sleepkit.tasks.drawing import Words, below, orders
 from sleepkit.tasks.own_input import Step, refuse_text
 from sleepkit.tasks.questions import Asked, QuestionConfig, Sizes, independent_floor
 from sleepkit.tasks.written import WrittenTask
@@ -90,7 +90,7 @@ class Circuit(WrittenTask[CircuitConfig]):
         inputs, gates = (f"x{i + 1}" for i in range(self.config.n_inputs)), (f"g{i + 1}" for i in range(self.config.n_gates))
         return ["0", "1", *_GATES, *inputs, *gates, "[ASK]"]
 
-    def contents(self, source: np.random.Philox, n: int) -> np.ndarray:
+    def contents(self, source: Words, n: int) -> np.ndarray:
         """Draw values of inputs, kinds of gates and two different arguments of each: [n, n_inputs + 3 n_gates].
 
         Arguments count from 0 within the level below. The order in a level and of two arguments counts as content.
@@ -102,7 +102,7 @@ class Circuit(WrittenTask[CircuitConfig]):
         one, two = below(source, shape, n_below), below(source, shape, n_below - 1)
         return np.concatenate([values, kinds, one, two + (two >= one)], axis=1)
 
-    def ask(self, contents: np.ndarray, depth: np.ndarray, source: np.random.Philox) -> Asked:
+    def ask(self, contents: np.ndarray, depth: np.ndarray, source: Words) -> Asked:
         """Give the gates names and an order; ask a random gate of each depth."""
         config, n_rows = self.config, len(contents)
         n_inputs, n_gates, width = config.n_inputs, config.n_gates, config.in_level

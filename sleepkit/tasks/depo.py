@@ -172,9 +172,9 @@ class Depo:
 
 
 @functools.lru_cache(maxsize=4)
-def _block(config: DepoConfig, split: Split, number: int) -> Batch:
-    """Draw and lay out one block of examples: a batch is cut from it and widened."""
-    graphs = draw(config, (Depo.name, Depo.version), split, number)
+def _block(config: DepoConfig, split: Split, number: int, n_rows: int) -> Batch:
+    """Draw and lay out the first examples of one block: a batch is cut from it and widened."""
+    graphs = draw(config, (Depo.name, Depo.version), split, number, n_rows)
     return _laid_out(config, graphs, np.arange(config.n_queries) < graphs.n_nodes[:, None])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from sleepkit.seeds import stream, unit_floats, weighted_choice
 from sleepkit.tasks.base import Split
 from sleepkit.tasks.depo_config import DepoConfig
-from sleepkit.tasks.drawing import mixed, shuffled_slots
+from sleepkit.tasks.drawing import first_words, mixed, shuffled_slots
 
 BLOCK = 2048
 _TABLE_ENTRIES = 2**21
@@ -39,80 +39,84 @@ class Graphs:
     hops: np.ndarray
 
 
-def draw(config: DepoConfig, path: tuple[str | int, ...], split: Split, number: int) -> Graphs:
-    """Draw one block of graphs of a split; ``path`` names the task in the random streams."""
+def draw(config: DepoConfig, path: tuple[str | int, ...], split: Split, number: int, n_rows: int) -> Graphs:
+    """Draw the first graphs of one block of a split; ``path`` names the task in the random streams."""
 
     def source(purpose: str) -> np.random.Philox:
         return stream(config.seed, *path, split, purpose, number)
 
     n_max, n_queries = config.n_nodes, config.n_queries
     if split == "train":
-        n_nodes = weighted_choice(source("nodes").random_raw(BLOCK), config.node_weights)
-        hops = weighted_choice(source("hops").random_raw(BLOCK * n_queries), config.hops_law).reshape(BLOCK, n_queries)
-        names = _training_names(config, source("names"), n_nodes)
+        # A name drawn again takes words behind those of the whole block.
+        n_named = BLOCK if config.split_by_content else n_rows
+        n_nodes = weighted_choice(source("nodes").random_raw(n_named), config.node_weights)
+        hops = weighted_choice(source("hops").random_raw(n_rows * n_queries), config.hops_law).reshape(n_rows, n_queries)
+        names = _training_names(config, source("names"), n_nodes)[:n_rows]
+        n_nodes = n_nodes[:n_rows]
     else:
-        n_nodes = np.full(BLOCK, n_max)
-        hops = _balanced_hops(config, source("hops"), number)
+        n_nodes = np.full(n_rows, n_max)
+        hops = _balanced_hops(config, source("hops"), number, n_rows)
         any_hops = config.replace(train_hops=None, hop_weights=None, test_hops=None)
-        names = _evaluation_names(any_hops, (*path, split, "names", number))
-    order = shuffled_slots(source("edges").random_raw(BLOCK * n_max).reshape(BLOCK, n_max), n_nodes)
-    words = _halves(source("starts"), BLOCK, n_queries)
+        n_named = BLOCK if config.split_by_content else n_rows
+        names = _evaluation_names(any_hops, (*path, split, "names", number), n_named)[:n_rows]
+    order = shuffled_slots(source("edges").random_raw(n_rows * n_max).reshape(n_rows, n_max), n_nodes)
+    words = _halves(source("starts"), n_rows, n_queries)
     starts = partial_shuffle(words, n_nodes)
     return Graphs(n_nodes, names, order, starts, hops)
 
 
-def _balanced_hops(config: DepoConfig, source: np.random.Philox, number: int) -> np.ndarray:
-    """Deal the grid out in turn over questions, then shuffle within each example: [BLOCK, A].
+def _balanced_hops(config: DepoConfig, source: np.random.Philox, number: int, n_rows: int) -> np.ndarray:
+    """Deal the grid out in turn over questions, then shuffle within each example: [n_rows, A].
 
     Every example asks each entry equally often if that is possible, or else once more or once less.
     """
     n_queries, grid = config.n_queries, np.asarray(config.grid)
-    position = number * BLOCK * n_queries + np.arange(BLOCK * n_queries).reshape(BLOCK, n_queries)
-    turn = partial_shuffle(_halves(source, BLOCK, n_queries), n_queries)
+    position = number * BLOCK * n_queries + np.arange(n_rows * n_queries).reshape(n_rows, n_queries)
+    turn = partial_shuffle(_halves(source, n_rows, n_queries), n_queries)
     hops: np.ndarray = np.take_along_axis(grid[position % len(grid)], turn, axis=1)
     return hops
 
 
 def _training_names(config: DepoConfig, source: np.random.Philox, n_nodes: np.ndarray) -> np.ndarray:
-    """Draw names [BLOCK, n_max]; a cycle kept for evaluation is drawn again."""
-    names = _draw_names(config, source, n_nodes)
+    """Draw names [G, n_max]; a cycle kept for evaluation is drawn again, for which G must be the whole block."""
+    names = _draw_names(config, source, n_nodes, BLOCK)
     again = np.flatnonzero(reserved_for_evaluation(names, n_nodes)) if config.split_by_content else np.empty(0, dtype=int)
     while len(again):
-        names[again] = _draw_names(config, source, n_nodes[again])
+        names[again] = _draw_names(config, source, n_nodes[again], len(again))
         again = again[reserved_for_evaluation(names[again], n_nodes[again])]
     return names
 
 
 @functools.lru_cache(maxsize=4)
-def _evaluation_names(config: DepoConfig, path: tuple[str | int, ...]) -> np.ndarray:
-    """Draw names [BLOCK, n_max] of full cycles: of those kept for evaluation, where the space is small.
+def _evaluation_names(config: DepoConfig, path: tuple[str | int, ...], n_rows: int) -> np.ndarray:
+    """Draw the first names [n_rows, n_max] of a block of full cycles: of those kept for evaluation, where the space is small.
 
     They are kept, since whoever looks at one number of hops after the other draws the same ones.
     """
     source = stream(config.seed, *path)
     if not config.split_by_content:
-        return _draw_names(config, source, np.full(BLOCK, config.n_nodes))
+        return _draw_names(config, source, np.full(n_rows, config.n_nodes), BLOCK)
     kept, n_kept = [], 0
     full = np.full(_CANDIDATES, config.n_nodes)
-    while n_kept < BLOCK:
-        candidates = _draw_names(config, source, full)
+    while n_kept < n_rows:
+        candidates = _draw_names(config, source, full, _CANDIDATES)
         kept.append(candidates[reserved_for_evaluation(candidates, full)])
         n_kept += len(kept[-1])
-    return np.concatenate(kept)[:BLOCK]
+    return np.concatenate(kept)[:n_rows]
 
 
-def _draw_names(config: DepoConfig, source: np.random.Philox, n_nodes: np.ndarray) -> np.ndarray:
-    """Draw distinct names for every node: [G, n_max].
+def _draw_names(config: DepoConfig, source: np.random.Philox, n_nodes: np.ndarray, n_drawn: int) -> np.ndarray:
+    """Draw distinct names for every node of the first graphs, [G, n_max], out of a draw of ``n_drawn`` graphs.
 
     One kind of name: uniform without repetition. Two kinds: the law of drawing a length, then its tokens, until the name is
     new, put in random order along the cycle. Names of one token come first: 0 .. n_single - 1.
     """
     n_graphs, n_max = len(n_nodes), config.n_nodes
     if not (config.n_single and config.n_double):
-        return partial_shuffle(_halves(source, n_graphs, n_max), config.n_names)
-    singles = partial_shuffle(_halves(source, n_graphs, min(n_max, config.n_single)), config.n_single)
-    doubles = config.n_single + partial_shuffle(_halves(source, n_graphs, min(n_max, config.n_double)), config.n_double)
-    coins = unit_floats(source.random_raw(n_graphs * n_max)).reshape(n_graphs, n_max)
+        return partial_shuffle(_halves(source, n_graphs, n_max, n_drawn), config.n_names)
+    singles = partial_shuffle(_halves(source, n_graphs, min(n_max, config.n_single), n_drawn), config.n_single)
+    doubles = config.n_single + partial_shuffle(_halves(source, n_graphs, min(n_max, config.n_double), n_drawn), config.n_double)
+    coins = unit_floats(first_words(source, n_graphs * n_max, n_drawn * n_max)).reshape(n_graphs, n_max)
     used = np.zeros(n_graphs, dtype=np.int64)
     rows, names = np.arange(n_graphs), np.empty((n_graphs, n_max), dtype=np.int32)
     for drawn in range(n_max):
@@ -123,14 +127,15 @@ def _draw_names(config: DepoConfig, source: np.random.Philox, n_nodes: np.ndarra
         double = doubles[rows, np.minimum(drawn - used, doubles.shape[1] - 1)]
         names[:, drawn] = np.where(short, single, double)
         used += short
-    turn = shuffled_slots(source.random_raw(n_graphs * n_max).reshape(n_graphs, n_max), n_nodes)
+    turn = shuffled_slots(first_words(source, n_graphs * n_max, n_drawn * n_max).reshape(n_graphs, n_max), n_nodes)
     return np.take_along_axis(names, turn[:, ::-1], axis=1)  # absent nodes stand first in shuffled slots, last here
 
 
-def _halves(source: np.random.Philox, n_rows: int, n_columns: int) -> np.ndarray:
-    """Draw 32-bit words, two from each raw word: uint64 [n_rows, n_columns]."""
+def _halves(source: np.random.Philox, n_rows: int, n_columns: int, n_drawn: int | None = None) -> np.ndarray:
+    """Draw 32-bit words, two from each raw word, uint64 [n_rows, n_columns]; the first rows of a draw of ``n_drawn`` rows."""
     n_words = n_rows * n_columns
-    raw = source.random_raw(-(-n_words // 2)).astype("<u8").view("<u4")
+    n_raw = -(-n_words // 2)
+    raw = first_words(source, n_raw, n_raw if n_drawn is None else -(-n_drawn * n_columns // 2)).astype("<u8").view("<u4")
     return raw[:n_words].reshape(n_rows, n_columns).astype(np.uint64)
 
 

@@ -195,13 +195,13 @@ class Gsm:
 
 
 @functools.lru_cache(maxsize=8)
-def _block(config: GsmConfig, split: Split, number: int) -> Batch:
-    """Draw one block of examples, in narrow integers."""
+def _block(config: GsmConfig, split: Split, number: int, n_rows: int) -> Batch:
+    """Draw the first examples of one block of 256, in narrow integers."""
     if split == "train":
-        raw = stream(config.seed, Gsm.name, Gsm.version, split, "ops", number).random_raw(_BLOCK)
+        raw = stream(config.seed, Gsm.name, Gsm.version, split, "ops", number).random_raw(n_rows)
         counts = weighted_choice(raw, config.ops_law)
     else:
-        counts = np.asarray(config.grid)[(number * _BLOCK + np.arange(_BLOCK)) % len(config.grid)]
+        counts = np.asarray(config.grid)[(number * _BLOCK + np.arange(n_rows)) % len(config.grid)]
     draw, take = drawer(config), words_of(stream(config.seed, Gsm.name, Gsm.version, split, "problems", number))
     return _written(config, counts, (draw.problem(n_ops, take) for n_ops in counts.tolist()))
 

@@ -24,7 +24,7 @@ import numpy as np
 from sleepkit.errors import require
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
-from sleepkit.tasks.drawing import below
+from sleepkit.tasks.drawing import Words, below
 from sleepkit.tasks.own_input import Step, refuse_text
 from sleepkit.tasks.questions import Asked, QuestionConfig, Sizes, at_depth, depth_words, independent_floor
 from sleepkit.tasks.written import WrittenTask, expect
@@ -93,11 +93,11 @@ class Permutations(WrittenTask[PermutationsConfig]):
         words = _POINTS[: elements(group).shape[1]] if self.config.written == "images" else _printed(group)
         return [*words, *depth_words(self.config)]
 
-    def contents(self, source: np.random.Philox, n: int) -> np.ndarray:
+    def contents(self, source: Words, n: int) -> np.ndarray:
         """Draw every permutation uniformly: [n, n_permutations] numbers of group elements."""
         return below(source, (n, self.config.n_permutations), len(elements(self.config.group)))
 
-    def ask(self, contents: np.ndarray, depth: np.ndarray, source: np.random.Philox) -> Asked:
+    def ask(self, contents: np.ndarray, depth: np.ndarray, source: Words) -> Asked:
         """Multiply from left to right by the table of products; ask each question's prefix, or where it takes a random point."""
         members, table = elements(self.config.group), _products(self.config.group)
         prefixes = contents.copy()

@@ -22,7 +22,7 @@ from sleepkit.errors import require
 from sleepkit.seeds import stream
 from sleepkit.settings import settings
 from sleepkit.tasks.base import Floor
-from sleepkit.tasks.drawing import below, orders
+from sleepkit.tasks.drawing import Words, below, orders
 from sleepkit.tasks.own_input import Step, refuse_text
 from sleepkit.tasks.questions import Asked, QuestionConfig, Sizes, depth_words
 from sleepkit.tasks.written import WrittenTask, expect
@@ -69,7 +69,7 @@ class Pointers(WrittenTask[PointersConfig]):
         """Printable strings by token id: the nodes, then the numbers of hops."""
         return [*(f"n{node}" for node in range(self.config.n_nodes)), *depth_words(self.config)]
 
-    def contents(self, source: np.random.Philox, n: int) -> np.ndarray:
+    def contents(self, source: Words, n: int) -> np.ndarray:
         """Draw where each node leads: [n, n_nodes]."""
         return below(source, (n, self.config.n_nodes), self.config.n_nodes)
 
@@ -79,7 +79,7 @@ class Pointers(WrittenTask[PointersConfig]):
         marked: np.ndarray = (tail + cycle > self.config.n_hops).any(axis=1)
         return marked
 
-    def ask(self, contents: np.ndarray, depth: np.ndarray, source: np.random.Philox) -> Asked:
+    def ask(self, contents: np.ndarray, depth: np.ndarray, source: Words) -> Asked:
         """Write the edges in random order; start each question from a random node whose walk is long enough."""
         n_rows, n = contents.shape
         order = orders(source, n_rows, n)

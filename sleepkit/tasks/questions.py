@@ -25,7 +25,7 @@ from sleepkit.errors import require
 from sleepkit.seeds import stream, weighted_choice
 from sleepkit.settings import Settings, settings
 from sleepkit.tasks.base import CONTEXT, NOTHING_ASKED, QUERY, Batch, Floor, Split, check_batch_request, cut_from_blocks
-from sleepkit.tasks.drawing import mixed, orders
+from sleepkit.tasks.drawing import RowsOf, Words, mixed, orders
 
 _BLOCK = 1024
 _CANDIDATES = 8192
@@ -146,12 +146,15 @@ class QuestionTask(abc.ABC, Generic[ConfigType]):
         """Printable strings by token id."""
 
     @abc.abstractmethod
-    def contents(self, source: np.random.Philox, n: int) -> np.ndarray:
-        """Draw what n contexts say: [n, K] integers >= 0, equal for equal contexts only; they are what is held out."""
+    def contents(self, source: Words, n: int) -> np.ndarray:
+        """Draw what n contexts say: [n, K] integers >= 0, equal for equal contexts only; they are what is held out.
+
+        Each draw takes as many words for every context, row by row: a few contexts can then be drawn out of many.
+        """
 
     @abc.abstractmethod
-    def ask(self, contents: np.ndarray, depth: np.ndarray, source: np.random.Philox) -> Asked:
-        """Write contexts [G, K] down and ask questions of the given depths [G, A]."""
+    def ask(self, contents: np.ndarray, depth: np.ndarray, source: Words) -> Asked:
+        """Write contexts [G, K] down and ask questions of the given depths [G, A]; drawn row by row, as contents are."""
 
     @abc.abstractmethod
     def path(self, context: list[int], query: list[int]) -> list[int]:
@@ -275,23 +278,23 @@ def reserved_for_evaluation(contents: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _block(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: Split, number: int) -> Batch:
-    """Draw and lay out one block of examples, in narrow integers: a batch is cut from it and widened."""
+def _block(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: Split, number: int, n_rows: int) -> Batch:
+    """Draw and lay out the first examples of one block of 1024, in narrow integers: a batch is cut from it and widened."""
     task = task_class(config)
 
     def source(purpose: str) -> np.random.Philox:
         return stream(config.seed, task.name, task.version, split, purpose, number)
 
-    contents = _contents(task_class, config.replace(depths=None, depth_weights=None), split, number)
-    depth = _depths(config, split, number, source("depths"))
-    return laid_out(task.ask(contents, depth, source("questions")), depth)
+    contents = _contents(task_class, config.replace(depths=None, depth_weights=None), split, number, n_rows)
+    depth = _depths(config, split, number, source("depths"), n_rows)
+    return laid_out(task.ask(contents, depth, RowsOf(source("questions"), 0, n_rows, _BLOCK)), depth)
 
 
 @functools.lru_cache(maxsize=4)
-def _contents(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: Split, number: int) -> np.ndarray:
-    """Draw the contents of one block; kept, since whoever looks at one depth after the other draws the same ones."""
+def _contents(task_class: type[QuestionTask[Any]], config: QuestionConfig, split: Split, number: int, n_rows: int) -> np.ndarray:
+    """Draw the first contents of one block; kept, since whoever looks at one depth after the other draws the same ones."""
     task = task_class(config)
-    return _held(task, split, stream(config.seed, task.name, task.version, split, "contents", number))
+    return _held(task, split, stream(config.seed, task.name, task.version, split, "contents", number), n_rows)
 
 
 def laid_out(asked: Asked, depth: np.ndarray) -> Batch:
@@ -315,28 +318,41 @@ def laid_out(asked: Asked, depth: np.ndarray) -> Batch:
     )
 
 
-def _held(task: QuestionTask[Any], split: Split, source: np.random.Philox) -> np.ndarray:
-    """Draw the contents of one block: those a split may show, and about which every depth can be asked."""
-    kept, n_kept = [], 0
-    while n_kept < _BLOCK:
-        contents = task.contents(source, _BLOCK + _BLOCK // 8 if split == "train" else _CANDIDATES)
-        contents = contents[reserved_for_evaluation(contents) == (split != "train")]
-        kept.append(contents[task.possible(contents)])
-        n_kept += len(kept[-1])
-    return np.concatenate(kept)[:_BLOCK]
+def _held(task: QuestionTask[Any], split: Split, source: np.random.Philox, n_rows: int) -> np.ndarray:
+    """Draw the first contents of one block: those a split may show, and about which every depth can be asked.
+
+    Candidates come by the thousand; where few contents are wanted, a thousand is looked through part by part.
+    """
+    n_drawn, n_each = (_BLOCK + _BLOCK // 8, 2) if split == "train" else (_CANDIDATES, _CANDIDATES // _BLOCK * 16)
+    part = min(n_drawn, n_each * n_rows)
+    kept: list[np.ndarray] = []
+    while sum(map(len, kept)) < n_rows:
+        beginning = source.state
+        for start in range(0, n_drawn, part):
+            stop = min(start + part, n_drawn)
+            source.state = beginning
+            contents = task.contents(RowsOf(source, start, stop, n_drawn), stop - start)
+            contents = contents[reserved_for_evaluation(contents) == (split != "train")]
+            kept.append(contents[task.possible(contents)])
+            if sum(map(len, kept)) >= n_rows:
+                break
+    return np.concatenate(kept)[:n_rows]
 
 
-def _depths(config: QuestionConfig, split: Split, number: int, source: np.random.Philox) -> np.ndarray:
-    """Draw the depths of one block [_BLOCK, A] by their weights; evaluation deals them out in turn, spread over each example."""
+def _depths(config: QuestionConfig, split: Split, number: int, source: np.random.Philox, n_rows: int) -> np.ndarray:
+    """Draw the depths of the first examples of one block [n_rows, A] by their weights.
+
+    Evaluation deals them out in turn, spread over each example.
+    """
     n_queries = config.n_queries
     if split == "train":
-        chosen = weighted_choice(source.random_raw(_BLOCK * n_queries), config.weights)
-        drawn: np.ndarray = np.asarray(config.all_depths)[chosen].reshape(_BLOCK, n_queries)
+        chosen = weighted_choice(source.random_raw(n_rows * n_queries), config.weights)
+        drawn: np.ndarray = np.asarray(config.all_depths)[chosen].reshape(n_rows, n_queries)
         return drawn
     depths = config.asked_depths
     spread = np.arange(n_queries) * len(depths) // n_queries
-    dealt = depths[(number * _BLOCK + np.arange(_BLOCK)[:, None] + spread) % len(depths)]
-    shuffled: np.ndarray = np.take_along_axis(dealt, orders(source, _BLOCK, n_queries), axis=1)
+    dealt = depths[(number * _BLOCK + np.arange(n_rows)[:, None] + spread) % len(depths)]
+    shuffled: np.ndarray = np.take_along_axis(dealt, orders(source, n_rows, n_queries), axis=1)
     return shuffled
 
 

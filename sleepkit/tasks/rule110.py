@@ -18,7 +18,8 @@ from sleepkit.errors import refuse, require, require_count
 from sleepkit.seeds import stream, weighted_choice
 from sleepkit.settings import Settings, settings
 from sleepkit.tasks import automaton
-from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, QUERY, Batch, Floor, Split, check_batch_request
+from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, QUERY, Batch, Floor, Split, check_batch_request, cuts
+from sleepkit.tasks.drawing import skip
 from sleepkit.tasks.own_input import Reasoning
 from sleepkit.tasks.rule110_input import help_text, history_steps, read_strings, written
 
@@ -28,6 +29,7 @@ _FIRST_DEPTH_TOKEN = 3
 _ENUMERATED_POOL_WIDTH = 24
 _SAMPLED_STRINGS = 2**21
 _POOL_PART = 2**20
+_DRAWN = 2**20  # words at a time, 8 MB: a long example rejects 63 words for each it keeps
 
 
 @settings
@@ -126,11 +128,11 @@ class Rule110:
         """
         check_batch_request(split, index, size)
         start, stop = index * size, (index + 1) * size
-        blocks = [_block(self.config, split, number) for number in range(start // _BLOCK, (stop - 1) // _BLOCK + 1)]
-        offset = start // _BLOCK * _BLOCK
-        words = np.concatenate([block[0] for block in blocks])[start - offset : stop - offset]
-        choice = np.concatenate([block[1] for block in blocks])[start - offset : stop - offset]
-        return self._lay_out(words, choice)
+        words, choice = [], []
+        for cut in cuts(_BLOCK, start, stop):
+            for kept, drawn in zip((words, choice), _block(self.config, split, cut.number, cut.n_drawn), strict=True):
+                kept.append(drawn[cut.start : cut.stop])
+        return self._lay_out(np.concatenate(words), np.concatenate(choice))
 
     def solve(self, tokens: Tensor) -> Tensor:
         """Answer from the tokens alone, by table look-up: [B, T] -> [B, n_strings] token ids (0 or 1).
@@ -285,48 +287,53 @@ def _weights(config: Rule110Config) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _block(config: Rule110Config, split: Split, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the strings [4096, n_strings] (packed) and depth choices of one block of examples."""
-    words = _strings(config.replace(rollout_depth=0, depth_weights=None), split, number)
-    choice = np.zeros((_BLOCK, config.n_strings), dtype=np.int64)
+def _block(config: Rule110Config, split: Split, number: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the strings [n_rows, n_strings] (packed) and depth choices of the first examples of one block of 4096."""
+    words = _strings(config.replace(rollout_depth=0, depth_weights=None), split, number, n_rows)
+    choice = np.zeros((n_rows, config.n_strings), dtype=np.int64)
     if config.mixed:
-        choice = _drawn_depths(config, number) if split == "train" else _balanced_depths(config, split, number)
+        draw = _drawn_depths if split == "train" else _balanced_depths
+        choice = draw(config, split, number, n_rows)
     return words, choice
 
 
 @functools.lru_cache(maxsize=4)
-def _strings(config: Rule110Config, split: Split, number: int) -> np.ndarray:
-    """Draw the strings of one block; kept, since whoever looks at one depth after the other draws the same ones."""
-    n_words = _BLOCK * config.n_strings
+def _strings(config: Rule110Config, split: Split, number: int, n_rows: int) -> np.ndarray:
+    """Draw the first strings of one block; kept, since whoever looks at one depth after the other draws the same ones."""
+    n_words = n_rows * config.n_strings
     words = _draw_strings(_stream(config, split, "strings", number), split, config.width, n_words)
-    return words.reshape(_BLOCK, config.n_strings)
+    return words.reshape(n_rows, config.n_strings)
 
 
 def _stream(config: Rule110Config, split: Split, purpose: str, block: int) -> np.random.Philox:
     return stream(config.seed, Rule110.name, Rule110.version, split, purpose, block)
 
 
-def _drawn_depths(config: Rule110Config, number: int) -> np.ndarray:
-    """Draw the depths (as positions in the list) of one block of training examples by their weights."""
-    raw = _stream(config, "train", "depths", number).random_raw(_BLOCK * config.n_strings)
-    return weighted_choice(raw, _weights(config)).reshape(_BLOCK, config.n_strings)
+def _drawn_depths(config: Rule110Config, split: Split, number: int, n_rows: int) -> np.ndarray:
+    """Draw the depths (as positions in the list) of the first training examples of one block by their weights."""
+    raw = _stream(config, split, "depths", number).random_raw(n_rows * config.n_strings)
+    return weighted_choice(raw, _weights(config)).reshape(n_rows, config.n_strings)
 
 
-def _balanced_depths(config: Rule110Config, split: Split, number: int) -> np.ndarray:
-    """Draw the depths of one block of evaluation examples: each equally often in every run of as many examples."""
+def _balanced_depths(config: Rule110Config, split: Split, number: int, n_rows: int) -> np.ndarray:
+    """Draw the depths of the first evaluation examples of one block: each equally often in every run of as many examples."""
     asked = np.flatnonzero(_weights(config))
     n_depths = len(asked)
 
-    def runs_from(block: int) -> np.ndarray:
-        """Depths of the runs that begin in a block; the last may end in the next."""
-        n_runs = -(-(block + 1) * _BLOCK // n_depths) + (-block * _BLOCK // n_depths)
-        raw = _stream(config, split, "depths", block).random_raw(n_runs * n_depths * config.n_strings)
-        order = np.argsort(raw.reshape(n_runs, -1), axis=1, kind="stable") % n_depths
+    def runs_from(block: int, first: int, n_runs: int) -> np.ndarray:
+        """Depths of some runs that begin in a block, from its run ``first`` on."""
+        source = _stream(config, split, "depths", block)
+        skip(source, first * n_depths * config.n_strings)
+        raw = source.random_raw(n_runs * n_depths * config.n_strings)
+        order = np.argsort(raw.reshape(n_runs, n_depths * config.n_strings), axis=1, kind="stable") % n_depths
         return asked[order].reshape(-1, config.n_strings)
 
-    begun_before = -number * _BLOCK % n_depths
-    earlier = runs_from(number - 1)[-begun_before:] if begun_before else np.empty((0, config.n_strings), dtype=np.int64)
-    return np.concatenate([earlier, runs_from(number)])[:_BLOCK]
+    begun_before = -number * _BLOCK % n_depths  # examples of a run that begins in the block before and ends in this one
+    later = runs_from(number, 0, max(0, -(-(n_rows - begun_before) // n_depths)))
+    if not begun_before:
+        return later[:n_rows]
+    begun_there = -(-number * _BLOCK // n_depths) + (-(number - 1) * _BLOCK // n_depths)
+    return np.concatenate([runs_from(number - 1, begun_there - 1, 1)[-begun_before:], later])[:n_rows]
 
 
 def _verdict(answer: int, truth: int) -> str:
@@ -346,7 +353,7 @@ def _draw_strings(source: np.random.Philox, split: Split, width: int, n: int) ->
     kept, n_kept = [], 0
     share = 63 / 64 if split == "train" else 1 / 64
     while n_kept < n:
-        words = source.random_raw(int((n - n_kept) / share * 1.02) + 256) & np.uint64(2**width - 1)
+        words = source.random_raw(min(int((n - n_kept) / share * 1.02) + 256, _DRAWN)) & np.uint64(2**width - 1)
         words = words[automaton.reserved_for_evaluation(words) == (split != "train")]
         kept.append(words)
         n_kept += len(words)
