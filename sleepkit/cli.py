@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sleepkit import extras
 from sleepkit.commands import bench, dashboard
 from sleepkit.errors import SleepkitError, one_line, os_line, refuse, require, require_count
 from sleepkit.experiments import command
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     chosen: Command = options.command
     try:
-        return chosen(options)
+        with extras.named():
+            return chosen(options)
     except SleepkitError as error:
         return _refused(str(error))
     except OSError as error:

@@ -68,6 +68,10 @@ class NotebookError(SleepkitError, RuntimeError):
     """A notebook did not run to its end, or its result cannot be kept."""
 
 
+class MissingPackageError(SleepkitError, ImportError):
+    """A package that an extra of the installation brings is not there."""
+
+
 def refuse(argument: str, rule: str, value: object) -> NoReturn:
     """Raise the one-line error for a value that breaks a rule; a long value is shortened.
 

@@ -27,14 +27,14 @@ def in_own_event_loop(work: Callable[..., Any], **arguments: Any) -> None:
     contextvars.Context().run(run)
 
 
-def kernel_manager(environment: Mapping[str, str], folder: Path) -> "type[AsyncKernelManager]":
+def kernel_manager(environment: Mapping[str, str], clone: Path | None) -> "type[AsyncKernelManager]":
     """Make kernels of this very interpreter that see this sleepkit, over an encrypted connection where there is one.
 
     Looked up by name, a python3 of the user or of JUPYTER_PATH can come before the one of the virtual environment.
 
     Args:
         environment: variables of the kernel.
-        folder: the notebooks of a checkout, if there is one: the folder above is put on the kernel's path.
+        clone: the folder of the clone, if this is one: it is put on the kernel's path.
     """
     from ipykernel.kernelspec import RESOURCES, get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
@@ -42,8 +42,8 @@ def kernel_manager(environment: Mapping[str, str], folder: Path) -> "type[AsyncK
     from traitlets import default
 
     variables = dict(environment)
-    if folder.is_dir():
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder.parent), os.environ.get("PYTHONPATH")]))
+    if clone is not None:
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(clone), os.environ.get("PYTHONPATH")]))
     spec = KernelSpec(resource_dir=RESOURCES, env=variables, **get_kernel_dict())
 
     class ThisInterpreter(AsyncKernelManager):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sleepkit import published
 from sleepkit.errors import InvalidInputError, NotebookError, one_line, refuse, require, require_count
 from sleepkit.files import whole_file
 from sleepkit.jupyter import in_own_event_loop, kernel_manager
@@ -22,7 +23,7 @@ from sleepkit.settings import coerce
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = published.folder("notebooks")
 MOST_RENDERED_BYTES = 1_000_000
 _PLAIN_TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
 _ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
@@ -40,7 +41,7 @@ class Parameter(NamedTuple):
 
 
 def names() -> list[str]:
-    """Return the names of the notebooks of this source checkout."""
+    """Return the names of the published notebooks."""
     return sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
@@ -58,8 +59,8 @@ def notebook_path(name_or_path: str | Path) -> Path:
     known = names()
     fitting = [name for name in known if name.startswith(str(name_or_path))]
     chosen = [str(name_or_path)] if str(name_or_path) in known else fitting
-    listed = ", ".join(known) or "none here, they come with a source checkout"
-    require(len(chosen) == 1, "notebook", f"must be a path or fit one of the known names ({listed})", str(name_or_path))
+    rule = f"must be a path or fit one of the known names ({', '.join(known)})"
+    require(len(chosen) == 1, "notebook", rule, str(name_or_path))
     return FOLDER / f"{chosen[0]}.ipynb"
 
 
@@ -140,7 +141,8 @@ def run_notebook(
 
     Args:
         name_or_path: e.g. "00_quickstart".
-        output: where the executed notebook goes; the folder ``out`` beside the source if None.
+        output: where the executed notebook goes; if None, the folder ``out`` beside the source, or, for a notebook of an
+            installed package, the folder ``out`` here.
         parameters: values by name, JSON data of the types that the parameters cell declares.
         timeout_s: the longest a cell may take, seconds.
         progress: show a progress bar.
@@ -152,7 +154,7 @@ def run_notebook(
     source = notebook_path(name_or_path)
     values = checked_parameters(source, {} if parameters is None else parameters)
     require_count("timeout_s", timeout_s)
-    target = source.parent / "out" / source.name if output is None else Path(output)
+    target = _beside(source) / "out" / source.name if output is None else Path(output)
     require(target.suffix == ".ipynb", "output", "must end in .ipynb", str(target))
     require(target.resolve() != source.resolve(), "output", "must not be the notebook itself", str(target))
     failed = target.with_name(f"{target.stem}.failed.ipynb")
@@ -170,10 +172,12 @@ def render(name_or_path: str | Path, *, timeout_s: int = 600, progress: bool = T
     Timings and other metadata are left out, so that a second rendering differs only where results differ.
 
     Raises:
-        InvalidInputError: if there is no such notebook.
+        InvalidInputError: if there is no such notebook, or it is one of an installed package.
         NotebookError: if a cell fails, or if the result is 1 MB or more or names a folder of this machine.
     """
     source = notebook_path(name_or_path)
+    if source.parent == FOLDER:
+        published.require_clone("notebook", str(name_or_path))
     target = source.parent / "rendered" / source.name
     notebook, failure = _execute(source, _folder_of(target), {}, timeout_s, progress, {"PLOTLY_RENDERER": "plotly_mimetype+png"})
     if failure:
@@ -197,9 +201,11 @@ def strip(name_or_path: str | Path) -> Path:
     """Strip a notebook in place, ready to commit.
 
     Raises:
-        InvalidInputError: if there is no such notebook.
+        InvalidInputError: if there is no such notebook, or it is one of an installed package.
     """
     path = notebook_path(name_or_path)
+    if path.parent == FOLDER:
+        published.require_clone("notebook", str(name_or_path))
     _write(strip_notebook(_read(path)), path)
     return path
 
@@ -289,6 +295,11 @@ def _injected_names(sources: Any) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
+def _beside(source: Path) -> Path:
+    """Where the outputs of a notebook go: beside it, but not into an installed package."""
+    return Path() if source.parent == FOLDER and published.clone() is None else source.parent
+
+
 def _folder_of(target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -316,7 +327,7 @@ def _execute(
                 output_path=place,
                 kernel_name="python3",
                 language="python",
-                kernel_manager_class=kernel_manager(environment, FOLDER),
+                kernel_manager_class=kernel_manager(environment, published.clone()),
                 execution_timeout=timeout_s,
                 progress_bar=progress,
             )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sleepkit import results
+from sleepkit import published, results
 from sleepkit.bench import measure
 from sleepkit.errors import StoreError, require
 from sleepkit.experiments.figures import results_path
@@ -113,9 +113,10 @@ def publish(size: str, *, progress: bool = True) -> Path:
     """Measure and write the results where ``load_or_measure`` finds them; return the file.
 
     Raises:
-        InvalidInputError: for an unknown size.
+        InvalidInputError: for an unknown size, or outside a clone.
     """
     require(size in SIZES, "size", f"must be one of {', '.join(SIZES)}", size)
+    published.require_clone("--publish", "fig6")
     return results.save(measure_windows(SIZES[size], progress=progress), results_path("fig6", size))
 
 

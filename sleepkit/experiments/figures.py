@@ -1,7 +1,8 @@
 """The figures of the paper: which runs make one, where its results lie, and what they say.
 
-A figure at a size is a list of cells (settings of runs) that are gathered into one Dataset. Committed results lie beside the
-notebooks, one small netCDF file a figure and size, with the settings, digests and provenance of every cell.
+A figure at a size is a list of cells (settings of runs) that are gathered into one Dataset. Published results lie beside the
+notebooks, in a clone and in an installed package: one small netCDF file a figure and size, with the settings, digests and
+provenance of every cell.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sleepkit import results
+from sleepkit import published, results
 from sleepkit.analysis.statistics import across_seeds
 from sleepkit.errors import StoreError, require
 from sleepkit.experiments import presets
@@ -21,7 +22,7 @@ from sleepkit.experiments.verdicts import Verdict, a_pass_is_worth_a_layer, deep
 from sleepkit.notation import depth_symbol
 from sleepkit.training import TrainSettings
 
-RESULTS = Path(__file__).resolve().parents[2] / "notebooks" / "results"
+RESULTS = published.folder("notebooks") / "results"
 _EXAMPLES = {"smoke": 64, "cpu": 4096, "paper": 4096}
 
 
@@ -138,9 +139,10 @@ def publish(name: str, size: str, *, root: str | Path = "runs", progress: bool =
     Cells that lie there already are kept, so that a seed more costs one seed; results of other settings give way to those.
 
     Raises:
-        InvalidInputError: for an unknown figure or size.
+        InvalidInputError: for an unknown figure or size, or outside a clone.
         StoreError: if what lies there is damaged; its name is in the message.
     """
+    published.require_clone("--publish", name)
     path, wanted, known = results_path(name, size), {cell.digest() for cell in get(name).cells(size)}, None
     if path.exists():
         there = results.check(results.load(path), "figure")

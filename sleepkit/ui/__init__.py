@@ -6,6 +6,8 @@ Names load on first use: the widgets need no Panel.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sleepkit import extras
+
 if TYPE_CHECKING:
     from sleepkit.ui.app import build_app
     from sleepkit.ui.explorer import SleepExplorer
@@ -20,7 +22,8 @@ __all__ = ["ExplorerState", "SleepExplorer", "SleepWidgets", "build_app"]
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module 'sleepkit.ui' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"sleepkit.ui.{_NAMES[name]}"), name)
+    with extras.named():
+        value = getattr(importlib.import_module(f"sleepkit.ui.{_NAMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -5,12 +5,10 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from sleepkit import tasks
 from sleepkit.bench import readme
@@ -108,23 +106,6 @@ def test_the_task_of_the_example_is_explored_once_it_says_how_it_is_written(
     assert way.position[0].values.tolist() == [30, 0, 1, 2]
     with pytest.raises(InvalidInputError, match=r"^text: bits must be 30 of 0 and 1, got '012'$"):
         explore.read(explored, "012", depth=3)
-
-
-def test_the_environment_file_installs_the_project_and_nothing_else() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    python, pip, extra = dependencies
-    assert python == f"python{project['requires-python']}"
-    assert pip == "pip"
-    assert extra == {"pip": ["-c constraints.txt", "-e .[test]"]}
-
-
-def test_constraints_pin_every_dependency() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
-    names = {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in wanted}
-    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
-    assert names - pinned == set()
 
 
 def test_import_is_cheap_and_needs_no_face() -> None:
