@@ -13,6 +13,8 @@ beartype_packages(("sleepkit.ops", "sleepkit.kernels", "sleepkit.model", "sleepk
 import hypothesis
 import pytest
 import torch
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling, WorkStealingScheduling
 
 hypothesis.settings.register_profile("sleepkit", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("sleepkit")
@@ -24,9 +26,13 @@ torch.set_num_threads(1)
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List every skipped test with its reason, whatever the command line asked for."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    if skipped:
+    skipped = {f"{report.nodeid}: {report.longrepr[2]}" for report in terminalreporter.stats.get("skipped", [])}
+    if skipped:  # what is skipped as it is collected is told by every process
         terminalreporter.section("skipped, and why")
-        for report in skipped:
-            _, _, reason = report.longrepr
-            terminalreporter.line(f"{report.nodeid}: {reason}")
+        for line in sorted(skipped):
+            terminalreporter.line(line)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Give each process (``-n``) a stretch of the suite, so that few modules make their fixtures twice; who is done first steals."""
+    return WorkStealingScheduling(config, log)
