@@ -34,5 +34,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    """Give each process (``-n``) a stretch of the suite, so that few modules make their fixtures twice; who is done first steals."""
+    """Give each process (``-n``) a stretch of the suite, so that few fixtures are made twice; who is done steals."""
     return WorkStealingScheduling(config, log)
