@@ -9,7 +9,7 @@ import xarray as xr
 
 from sleepkit import results
 from sleepkit.errors import require
-from sleepkit.training import wilson_interval
+from sleepkit.results.shares import difference_interval, wilson_interval
 
 
 def across_seeds(figure: xr.Dataset) -> xr.Dataset:
@@ -58,13 +58,11 @@ def paired_difference(figure: xr.Dataset, n_low: int, n_high: int) -> tuple[floa
     if len(gains) > 1:
         half = float(student_t(len(gains)) * gains.std(ddof=1) / np.sqrt(len(gains)))
         return mean, mean - half, mean + half
-    ends = []
-    for n_passes in (n_low, n_high):
-        counts = figure[["n_correct", "n_total"]].sel(n_passes=n_passes).sum()
-        share = float(counts.n_correct / counts.n_total)
-        low, high = wilson_interval(counts.n_correct.values, counts.n_total.values)
-        ends.append((share - float(low), float(high) - share))
-    return mean, mean - float(np.hypot(ends[1][0], ends[0][1])), mean + float(np.hypot(ends[1][1], ends[0][0]))
+    counts = [figure[["n_correct", "n_total"]].sel(n_passes=number).sum() for number in (n_high, n_low)]
+    n_correct, n_total = ((counts[0][name].values, counts[1][name].values) for name in ("n_correct", "n_total"))
+    low, high = difference_interval(n_correct, n_total)
+    pooled = n_correct[0] / n_total[0] - n_correct[1] / n_total[1]
+    return mean, mean + float(low - pooled), mean + float(high - pooled)
 
 
 def gains_by_seed(figure: xr.Dataset, n_low: int, n_high: int) -> np.ndarray:

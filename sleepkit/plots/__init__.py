@@ -17,6 +17,7 @@ from sleepkit.plots.fast_weights import (
     fast_weights,
     fast_weights_summary,
 )
+from sleepkit.plots.gain import accuracy_gain, accuracy_gain_summary
 from sleepkit.plots.generalisation import accuracy_by_passes
 from sleepkit.plots.learning import learning_curves
 from sleepkit.plots.memory import memory_reading, memory_reading_summary
@@ -47,6 +48,8 @@ __all__ = [
     "accuracy_by_blocks",
     "accuracy_by_depth",
     "accuracy_by_passes",
+    "accuracy_gain",
+    "accuracy_gain_summary",
     "accuracy_summary",
     "answer_line",
     "attention",

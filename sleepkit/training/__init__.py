@@ -1,6 +1,7 @@
 """Training: settings, optimisers, the loop with checkpoints, evaluation."""
 
-from sleepkit.training.evaluate import evaluate, wilson_interval
+from sleepkit.results.shares import wilson_interval
+from sleepkit.training.evaluate import evaluate
 from sleepkit.training.loop import Run, build_model, passes_at, passes_range, train
 from sleepkit.training.optimiser import Optimiser, describe_split, split_parameters
 from sleepkit.training.settings import OptimiserSettings, Stage, TaskSettings, TrainSettings

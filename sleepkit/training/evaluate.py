@@ -9,19 +9,9 @@ import xarray as xr
 from sleepkit.errors import require, require_count
 from sleepkit.model import HybridLM
 from sleepkit.results import as_attrs, check, provenance
+from sleepkit.results.shares import wilson_interval
 from sleepkit.sleep import Eviction, SleepConfig, correct_answers, rollout, schedule
 from sleepkit.tasks import Split, Task
-
-_Z_95 = 1.959963984540054
-
-
-def wilson_interval(n_correct: np.ndarray, n_total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 95 % Wilson score interval of a share, elementwise; NaN where nothing was counted."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share, square = n_correct / n_total, _Z_95**2
-        centre = (share + square / (2 * n_total)) / (1 + square / n_total)
-        half = _Z_95 / (1 + square / n_total) * np.sqrt(share * (1 - share) / n_total + square / (4 * n_total**2))
-    return centre - half, centre + half
 
 
 def evaluate(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sleepkit.training.evaluate import wilson_interval
+from sleepkit.results.shares import wilson_interval
 
 Row = dict[str, float]
 Validation = dict[str, Any]

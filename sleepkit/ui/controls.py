@@ -79,6 +79,7 @@ class Controls(pn.viewable.Viewer):
         )
         self._on_text, self._on_edit = on_text, on_edit
         self.text.param.watch(self._typed, "value_input")
+        state.param.watch(lambda event: self._show_text(event.new), "text")
         self._edit = pmu.Button(label="Edit the example on show", variant="text", size="small", margin=(0, 12))
         self._edit.on_click(self._edited)
         back = pmu.Button(label="Back to as trained", variant="text", size="small", margin=(0, 12))
@@ -178,6 +179,11 @@ class Controls(pn.viewable.Viewer):
         self._state.adopt(subject(self._state.model))
         self._window_len.value = str(self._state.window_len)
         self._status.accept("input")
+
+    def _show_text(self, text: str) -> None:
+        """Take over an example that was not typed here, as after Back; what was typed stays as it was written."""
+        if str(self.text.value_input or "").strip() != text:
+            self.text.param.update(value=text, value_input=text, error_state=False, helper_text="")
 
     async def _typed(self, event: Any) -> None:
         await self._on_text(event.new)

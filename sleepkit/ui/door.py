@@ -16,6 +16,7 @@ import panel as pn
 from panel_material_ui.template.base import Page
 
 from sleepkit.errors import SleepkitError
+from sleepkit.ui.address import theme_asked_for
 from sleepkit.ui.page import fill, frame
 
 TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
@@ -50,9 +51,7 @@ def _words(text: str) -> pn.pane.HTML:
 def open_frame() -> Page:
     """Return the page of the dashboard with nothing but its bar, in the colours that the address asks for."""
     pn.extension("plotly", notifications=False)
-    location = pn.state.location
-    dark = location is not None and location.query_params.get("theme") == "dark"
-    return frame(TITLE, with_controls=True, dark=dark)
+    return frame(TITLE, with_controls=True, theme=theme_asked_for())
 
 
 @functools.cache

@@ -104,7 +104,7 @@ def answers_of(tree: xr.DataTree, n_passes: int, theme: Theme) -> str:
 def answers_summary(picture: Picture) -> str:
     """Say how many answers are right at N and at the compared N."""
     said = []
-    for n_passes, tree in ((picture.request.n_passes, picture.tree), (picture.compare, picture.other)):
+    for n_passes, tree in picture.both:
         right = group(tree, "answers")["right"].values
         said.append(f"with N = {n_passes}, {int(right.sum())} of {right.size} answers are right")
     return "; ".join(said).capitalize() + "."

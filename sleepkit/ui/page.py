@@ -1,12 +1,16 @@
 """The frame of every page: a slim bar, controls that open where there is room for them, nothing that has no name."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import panel as pn
 import param
 from panel.custom import JSComponent
 from panel.util.parameters import edit_readonly
 from panel_material_ui.template.base import Page
+
+if TYPE_CHECKING:
+    from sleepkit.plots.theme import Theme
 
 _STYLE = {
     "& .MuiToolbar-root": {"minHeight": "44px"},
@@ -30,6 +34,11 @@ _STYLE = {
 
 # For the second in which the browser reads the scripts that set these; of no weight against what they set.
 _DARK_FROM_THE_START = ":where(:root) { --mui-palette-background-default: #121212; --mui-palette-text-primary: #fff }"
+_FIRST_COLOURS = {
+    "light": [],
+    "dark": [_DARK_FROM_THE_START],
+    None: [f"@media (prefers-color-scheme: dark) {{ {_DARK_FROM_THE_START} }}"],
+}
 
 
 # Panel waits 50 ms for more before it looks at what a widget sent; what belongs together comes at once.
@@ -77,43 +86,82 @@ class Wideness(JSComponent):
     """
 
 
-def framed(title: str, body: list[Any], *, sidebar: Any = None, dark: bool = False) -> Page:
+class SystemColours(JSComponent):
+    """Tells, as soon as the page stands, whether the visitor's system prefers dark colours, and again when that changes."""
+
+    dark = param.Boolean(default=None, allow_None=True, doc="What it preferred when the page was opened; None before.")
+
+    _esm = """
+    export function render({model}) {
+      const query = window.matchMedia("(prefers-color-scheme: dark)")
+      const tell = () => model.send_msg({dark: query.matches})
+      query.addEventListener("change", tell)
+      model.on("remove", () => query.removeEventListener("change", tell))
+      model.dark = query.matches
+      return document.createElement("span")
+    }
+    """
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)  # type: ignore[no-untyped-call]
+        self.on_change: Callable[[bool], None] = lambda _: None
+
+    def _handle_msg(self, data: Mapping[str, Any]) -> None:
+        self.on_change(bool(data["dark"]))
+
+
+class Coloured(Protocol):
+    """A state with the colours of a page."""
+
+    theme: Any
+    system_dark: Any
+    param: Any
+
+    @property
+    def colours(self) -> "Theme":
+        """The theme in use."""
+        ...
+
+
+def framed(title: str, body: list[Any], *, sidebar: Any = None, theme: "Theme | None" = None) -> Page:
     """Return a page.
 
     Args:
         title: in the bar.
         body: what stands in the main area, below each other.
         sidebar: the controls; on a phone they lie over the panes and open when asked for.
-        dark: start with dark colours.
+        theme: as for ``frame``.
     """
-    page = frame(title, with_controls=sidebar is not None, dark=dark)
+    page = frame(title, with_controls=sidebar is not None, theme=theme)
     fill(page, body, sidebar=sidebar)
     return page
 
 
-def frame(title: str, *, with_controls: bool, dark: bool = False) -> Page:
+def frame(title: str, *, with_controls: bool, theme: "Theme | None" = None) -> Page:
     """Return a page of which nothing but the bar is there yet.
 
     Args:
         title: in the bar.
         with_controls: whether there will be a sidebar.
-        dark: start with dark colours.
+        theme: the colours it starts with; those that the visitor's system prefers if None.
     """
-    wideness = Wideness(height=0, margin=0)
+    wideness, system = Wideness(height=0, margin=0), SystemColours(height=0, margin=0)
     # Long lines and wide tables scroll where they are.
     styles = {"contain": "inline-size"}
     page = Page(
         title=title,
-        main=[pn.Column(wideness, sizing_mode="stretch_width", margin=(6, 14), styles=styles)],
+        main=[pn.Column(wideness, system, sizing_mode="stretch_width", margin=(6, 14), styles=styles)],
         sidebar_width=272,
-        dark_theme=dark,
+        dark_theme=theme == "dark",
         sidebar_resizable=False,
         sidebar_open=False,
         sx=_STYLE,
-        raw_css=[_DARK_FROM_THE_START] if dark else [],
+        raw_css=_FIRST_COLOURS[theme],
     )
     if with_controls:
         wideness.jslink(page, wide="sidebar_open")  # in the browser: the controls need not wait for the server
+    if theme is None:
+        system.jslink(page, dark="dark_theme")
     with edit_readonly(page):
         page.busy = Quiet().param.busy
     return page
@@ -128,9 +176,34 @@ def fill(page: Page, body: list[Any], *, sidebar: Any = None) -> None:
         sidebar: the controls.
     """
     column = page.main[0]
-    column.objects = [*body, column.objects[-1]]
+    column.objects = [*body, *(each for each in column.objects if isinstance(each, Wideness | SystemColours))]
     if sidebar is not None:
         page.sidebar = [DrawerName(height=0, margin=0), sidebar]
     widgets: list[Any] = page.select(pn.widgets.WidgetBase)
     for widget in widgets:
         widget._debounce = _PROMPT_MS
+
+
+def follow_theme(page: Page, state: Coloured) -> None:
+    """Tie the colours of a page to its state: those that the visitor chose, until then those that the system prefers."""
+    system: SystemColours = page.main[0].select(SystemColours)[0]
+
+    def on_switch(event: Any) -> None:
+        if state.theme is None and system.dark is None:  # the browser followed the system before we heard of that
+            state.system_dark = event.new
+        elif event.new != (state.colours == "dark"):
+            state.theme = "dark" if event.new else "light"
+
+    def on_system(dark: bool) -> None:
+        state.system_dark = dark
+
+    def on_state(*_: Any) -> None:
+        page.dark_theme = state.colours == "dark"
+
+    if system.dark is not None:
+        on_system(system.dark)
+    on_state()
+    page.param.watch(on_switch, "dark_theme")
+    system.param.watch(lambda event: on_system(event.new), "dark")
+    system.on_change = on_system
+    state.param.watch(on_state, ["theme", "system_dark"])

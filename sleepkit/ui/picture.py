@@ -34,6 +34,12 @@ class Picture:
     missing: tuple[int, ...] = ()
 
     @property
+    def both(self) -> list[tuple[int, xr.DataTree]]:
+        """N and the compared N with their traces; one alone where they are the same."""
+        known = {self.request.n_passes: self.tree, self.compare: self.other}
+        return list(known.items())
+
+    @property
     def counted(self) -> xr.Dataset | None:
         """Accuracies counted at the settings shown: measured now, and the card's if those are its settings; None: not yet."""
         own = as_on_card(self.subject, self.request.accuracy)

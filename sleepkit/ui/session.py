@@ -54,7 +54,7 @@ class ExplorerSession:
         state.param.watch(self._on_asked, list(ASKED))
         state.param.watch(self._on_looked_at, list(LOOKED_AT))
         state.param.watch(lambda _: self.screen.draw(self.picture), "tab")
-        state.param.watch(lambda _: self.draw(), "theme")
+        state.param.watch(lambda *_: self.draw(), ["theme", "system_dark"])
 
     async def refresh(self) -> None:
         """Compute what the state asks for and show it; refuse what is impossible and keep the picture."""

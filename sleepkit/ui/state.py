@@ -12,11 +12,12 @@ N_PASSES_RANGE = (1, 16)
 EXAMPLE_RANGE = (0, 255)
 ASKED = ("model", "n_passes", "compare", "context", "window_len", "eviction", "depth", "example", "text")
 LOOKED_AT = ("window", "sleep_pass", "layer", "attention_layer", "head", "answer", "view", "curve")
-URL_NAMES = (*ASKED[1:], *LOOKED_AT, "tab", "theme")
+URL_NAMES = (*ASKED, *LOOKED_AT, "tab", "theme")
 VIEWS = ["value", "change"]
 CURVES = ["written", "norm", "spectrum"]
 TABS = ["single", "side by side", "difference", "data"]
 EVICTIONS = ["hard", "sliding"]
+THEMES = [None, "light", "dark"]
 
 Eviction = Literal["hard", "sliding"]
 
@@ -103,7 +104,8 @@ class ExplorerState(param.Parameterized):
     view: Any = param.Selector(default="value", objects=VIEWS, doc="Fast weights or their change in a pass.")
     curve: Any = param.Selector(default="written", objects=CURVES, doc="What is drawn beside the fast weights.")
     tab: Any = param.Selector(default="single", objects=TABS, doc="Which tab is open.")
-    theme: Any = param.Selector(default="light", objects=["light", "dark"], doc="Colours.")
+    theme: Any = param.Selector(default=None, objects=THEMES, doc="Colours the visitor chose; None: those of the system.")
+    system_dark = param.Boolean(default=False, doc="Whether the visitor's system prefers dark colours.")
 
     def trace_request(self) -> TraceRequest:
         """Return the trace these settings stand for."""
@@ -120,23 +122,7 @@ class ExplorerState(param.Parameterized):
 
     def adopt(self, subject: Subject) -> None:
         """Take over the settings a model was trained with, at the depth where sleeping pays most."""
-        self.param.update(
-            model=subject.name,
-            n_passes=subject.n_passes,
-            compare=1,
-            context=subject.context,
-            window_len=subject.window_len,
-            eviction=subject.eviction,
-            depth=subject.best_depth,
-            example=0,
-            text="",
-            window=0,
-            sleep_pass=None,
-            layer=None,
-            attention_layer=None,
-            head=None,
-            answer=0,
-        )
+        self.param.update(**opening_values(subject))
 
     def look_at(self, window: int, sleep_pass: int | None) -> None:
         """Move to a window and a pass over it."""
@@ -144,8 +130,29 @@ class ExplorerState(param.Parameterized):
 
     @property
     def colours(self) -> Theme:
-        """The theme, typed for the plots."""
-        return cast(Theme, self.theme)
+        """The theme in use, typed for the plots."""
+        return cast(Theme, self.theme or ("dark" if self.system_dark else "light"))
+
+
+def opening_values(subject: Subject) -> dict[str, Any]:
+    """Return the settings a model is first shown with: those it was trained with, at the depth where sleeping pays most."""
+    return {
+        "model": subject.name,
+        "n_passes": subject.n_passes,
+        "compare": 1,
+        "context": subject.context,
+        "window_len": subject.window_len,
+        "eviction": subject.eviction,
+        "depth": subject.best_depth,
+        "example": 0,
+        "text": "",
+        "window": 0,
+        "sleep_pass": None,
+        "layer": None,
+        "attention_layer": None,
+        "head": None,
+        "answer": 0,
+    }
 
 
 def opening_request(subject: Subject) -> TraceRequest:

@@ -70,7 +70,7 @@ class Tour(pn.viewable.Viewer):
         self._back.on_click(lambda _: self._go(self._at - 1))
         self._next.on_click(lambda _: self._go(self._at + 1))
         close.on_click(lambda _: self._leave())
-        state.param.watch(lambda _: self._write(), "theme")
+        state.param.watch(lambda *_: self._write(), ["theme", "system_dark"])
         self._view = pn.Row(
             self._text,
             self._back,

@@ -12,6 +12,7 @@ import xarray as xr
 
 from sleepkit import results
 from sleepkit.errors import CheckpointError, StoreError, one_line
+from sleepkit.results.shares import CONFIDENCE, gain_by_depth, wilson_interval
 from sleepkit.zoo.folder import folder_of
 
 CARD_FORMAT = "sleepkit-card"
@@ -38,25 +39,45 @@ class Measured:
         return accuracy_table(self.accuracy)
 
     def finding(self, n_low: int, n_high: int) -> str:
-        """Return the sentence that compares two N at the depth where they differ most.
+        """Return the sentence that compares two N at the depth where they differ most, if they differ beyond noise.
+
+        The interval of the difference holds for all depths at once (``gain_by_depth``).
 
         Raises:
             KeyError: if an N was not evaluated.
         """
         data = self.accuracy
-        depth = _depth_of_most(data.accuracy.sel(n_passes=n_high) - data.accuracy.sel(n_passes=n_low))
+        gains = gain_by_depth(data, n_high, n_low)
+        depth = _depth_of_most(abs(gains.gain))
+        at, constant = gains.sel(depth=depth), _constant(data, depth)
+        points = 100 * float(at.gain)
+        interval = f"95 % interval {100 * float(at.gain_low):+.1f} to {100 * float(at.gain_high):+.1f}"
+        if not bool(((gains.gain_low > 0) | (gains.gain_high < 0)).any()):
+            return (
+                f"No difference beyond noise between N = {n_high} and N = {n_low} at any depth: {points:+.1f} percentage points "
+                f"at depth {depth}, where it is largest ({interval}; {int(at.n_total):,} answers); {constant}."
+            )
         low = float(data.accuracy.sel(n_passes=n_low, depth=depth))
-        return f"{_counted(data, n_high, depth)}; with N = {n_low}, {100 * low:.1f} %; {_constant(data, depth)}."
+        return (
+            f"{_counted(data, n_high, depth)}; with N = {n_low}, {100 * low:.1f} %: {points:+.1f} percentage points "
+            f"({interval}); {constant}."
+        )
 
     def finding_of(self, n_passes: int) -> str:
-        """Return the sentence about one N at the depth where it is farthest above the floor.
+        """Return the sentence about one N at the depth where it is farthest above the floor, if it is so beyond noise.
 
         Raises:
             KeyError: if this N was not evaluated.
         """
         data = self.accuracy
-        depth = _depth_of_most(data.accuracy.sel(n_passes=n_passes) - data.floor)
-        return f"{_counted(data, n_passes, depth)}; {_constant(data, depth)}."
+        row = data.sel(n_passes=n_passes)
+        depth = _depth_of_most(row.accuracy - data.floor)
+        sentence = f"{_counted(data, n_passes, depth)}; {_constant(data, depth)}."
+        n_asked = max(1, int((row.n_total > 0).sum()))
+        low, _ = wilson_interval(row.n_correct.values, row.n_total.values, confidence=1 - (1 - CONFIDENCE) / n_asked)
+        if bool((low > data.floor.values).any()):
+            return sentence
+        return f"No better than the best constant answer beyond noise: {sentence[0].lower()}{sentence[1:]}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +184,7 @@ def accuracy_table(dataset: xr.Dataset) -> str:
 
 
 def _depth_of_most(values: xr.DataArray) -> int:
-    return int(values.depth[int(np.argmax(values.values))])
+    return int(values.depth[int(np.argmax(values.fillna(-np.inf).values))])
 
 
 def _counted(data: xr.Dataset, n_passes: int, depth: int) -> str:

@@ -13,7 +13,7 @@ from sleepkit.errors import InvalidInputError
 from sleepkit.model import HybridLM
 from sleepkit.sleep import SleepConfig, correct_answers, rollout
 from sleepkit.tasks import Rule110
-from sleepkit.training import evaluate, wilson_interval
+from sleepkit.training import evaluate
 from tests.support.models import fresh_model, small_model
 
 
@@ -133,27 +133,6 @@ def test_a_depth_that_is_never_asked_is_not_in_the_result(model: HybridLM) -> No
 def test_impossible_requests_are_refused_by_name(task: Rule110, model: HybridLM, name: str, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=f"^{name}: must "):
         evaluate(model, task, **options)
-
-
-@pytest.mark.parametrize(
-    ("n_correct", "n_total", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662), (1, 1, 0.2065, 1.0)],
-)
-def test_the_wilson_interval_has_its_published_values(n_correct: int, n_total: int, low: float, high: float) -> None:
-    interval = wilson_interval(np.array([n_correct]), np.array([n_total]))
-    np.testing.assert_allclose([float(end[0]) for end in interval], [low, high], atol=5e-5, rtol=0)
-
-
-def test_the_wilson_interval_holds_the_shares_that_a_score_test_does_not_reject() -> None:
-    n_correct, n_total = np.array([3, 50, 97]), np.array([40, 100, 100])
-    for end in wilson_interval(n_correct, n_total):
-        z = (n_correct / n_total - end) / np.sqrt(end * (1 - end) / n_total)
-        np.testing.assert_allclose(np.abs(z), 1.959963984540054, rtol=1e-10)
-
-
-def test_the_wilson_interval_of_nothing_is_unknown() -> None:
-    low, high = wilson_interval(np.array([0]), np.array([0]))
-    assert np.isnan([low[0], high[0]]).all()
 
 
 def test_answers_that_a_small_cycle_does_not_ask_are_not_counted() -> None:

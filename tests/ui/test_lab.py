@@ -17,12 +17,13 @@ from sleepkit.experiments.cell import cell_folder
 from sleepkit.model import HybridLM
 from sleepkit.training import Run
 from sleepkit.training.live import LIVE
+from sleepkit.ui import query
 from sleepkit.ui.lab import build_lab, form
 from sleepkit.ui.lab import publish as publishing
 from sleepkit.ui.lab.desk import Desk
 from sleepkit.ui.lab.launch import Launcher
 from sleepkit.ui.lab.session import LabSession, first_choice
-from sleepkit.ui.lab.state import LabState
+from sleepkit.ui.lab.state import URL_NAMES, LabState
 from sleepkit.ui.lab.store import RunStore
 from sleepkit.ui.lab.table import duration
 from tests.support.lab import finished_run, long_settings, stopped_run, wait_for_run
@@ -258,15 +259,39 @@ def test_first_a_run_that_trains_is_drawn_and_its_like_beside_it(tmp_path: Path)
 
 def test_an_address_out_of_bounds_is_refused_in_words(tmp_path: Path) -> None:
     session = session_over(tmp_path)
-    session.refuse_address({"value": "colour"})
+    session.visit("?value=colour")
     assert session.refusal == "address: must hold settings within their bounds, got value=colour"
 
 
 def test_a_run_keeps_its_look_while_others_come_and_go() -> None:
     state = LabState(selected=["a", "b", "c"])
     assert state.slots() == {"a": 0, "b": 1, "c": 2}
-    state.selected = ["c", "b", "d"]
+    state.choose(["c", "b", "d"])
     assert state.slots() == {"b": 1, "c": 2, "d": 0}
+
+
+def test_a_run_keeps_its_look_over_a_reload() -> None:
+    before = LabState()
+    before.choose(["a", "b", "c"])
+    before.choose(["c", "b", "d"])
+    after = LabState()
+    after.param.update(query.read(query.write(before, URL_NAMES), after, URL_NAMES).values)
+    assert after.slots() == before.slots() == {"c": 2, "b": 1, "d": 0}
+
+
+@pytest.mark.parametrize("looks", [[], [0], [0, 0], [-1, 0], [10**9, 1], [1, 0, 5]])
+def test_runs_whose_looks_an_address_does_not_tell_apart_are_told_apart(looks: list[int]) -> None:
+    slots = LabState(selected=["a", "b"], looks=looks).slots()
+    assert len(set(slots.values())) == 2
+    assert min(slots.values()) >= 0
+    assert max(slots.values()) < 10
+
+
+def test_going_back_to_an_address_shows_what_it_names_and_the_rest_as_at_first(tmp_path: Path) -> None:
+    session = session_over(tmp_path)
+    session.state.param.update(value="accuracy", along="time", theme="dark")
+    session.visit("?along=tokens")
+    assert (session.state.value, session.state.along, session.state.theme) == ("loss", "tokens", "dark")
 
 
 def test_times_are_spoken() -> None:

@@ -196,7 +196,7 @@ def test_the_difference_beyond_training_is_never_that_of_the_card(session: Explo
     gain = pair._gained(session.picture)
     assert gain is not None
     card = session.picture.subject.accuracy.accuracy
-    assert not np.array_equal(gain, card.sel(n_passes=4) - card.sel(n_passes=1))
+    assert not np.array_equal(gain.gain, card.sel(n_passes=4) - card.sel(n_passes=1))
     assert pair._gained(dataclasses.replace(session.picture, measured=None, missing=(4, 1))) is None
 
 
@@ -379,6 +379,16 @@ def test_axes_of_one_kind_of_curve_are_not_kept_for_another(session: ExplorerSes
         session.state.curve = curve
         kept.append(session.screen.fast_weights._curve.shown.layout.uirevision)
     assert len(set(kept)) == len(CURVES)
+
+
+def test_an_n_compared_with_itself_is_drawn_once_and_said_to_be_the_same(session: ExplorerSession) -> None:
+    change(session, n_passes=1, compare=1)
+    bars = session.screen.path._plot.shown.data
+    assert [bar.name for bar in bars] == ["N = 1"]
+    assert session.screen.text._body.object.count('data-n="1"') == 1
+    change(session, tab="difference")
+    figures = [view._plot.shown for view in session.screen._others["difference"]._panes]
+    assert all("Both are N = 1" in figure.layout.annotations[0].text for figure in figures)
 
 
 def test_the_theme_reaches_every_figure(session: ExplorerSession) -> None:

@@ -105,8 +105,17 @@ def test_requests_with_equal_settings_are_one_key(state: ExplorerState) -> None:
     assert len({first, first.at(first.n_passes), first.at(first.n_passes + 1)}) == 2
 
 
-def test_all_that_makes_a_view_is_in_the_address_but_the_model_which_is_read_first() -> None:
-    assert {"model", *URL_NAMES} == set(ExplorerState.param) - {"name"}
+def test_all_that_makes_a_view_is_in_the_address_and_what_the_visitors_system_prefers_is_not() -> None:
+    assert set(URL_NAMES) == set(ExplorerState.param) - {"name", "system_dark"}
+
+
+def test_the_colours_are_the_systems_until_the_visitor_chooses() -> None:
+    state = ExplorerState()
+    assert state.colours == "light"
+    state.system_dark = True
+    assert state.colours == "dark"
+    state.theme = "light"
+    assert state.colours == "light"
 
 
 def test_a_task_the_explorer_does_not_know_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What a card says is read without torch, and it is what the card itself says."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from sleepkit import zoo
 from sleepkit.errors import InvalidInputError
+from sleepkit.results.shares import gain_by_depth
 
 
 def imports_torch(code: str) -> bool:
@@ -64,6 +66,43 @@ def test_the_finding_of_one_n_is_at_the_depth_farthest_above_the_floor() -> None
     )
     with pytest.raises(KeyError):
         facts.finding_of(99)
+
+
+def untrained(share: float, *, n_total: int = 400) -> zoo.Facts:
+    """Facts of a model that answers alike at every N and depth, but for the luck of each count."""
+    facts = zoo.facts("rule110-explorer")
+    accuracy = facts.accuracy.copy(deep=True)
+    accuracy["n_total"][:] = n_total
+    accuracy["n_correct"][:] = np.random.default_rng(1).binomial(n_total, share, accuracy.n_total.shape)
+    accuracy["accuracy"] = accuracy.n_correct / accuracy.n_total
+    return dataclasses.replace(facts, accuracy=accuracy)
+
+
+def test_of_a_model_that_answers_alike_at_every_n_the_finding_is_no_difference_beyond_noise() -> None:
+    sentence = untrained(0.5).finding(1, 4)
+    assert sentence.startswith("No difference beyond noise between N = 4 and N = 1 at any depth: ")
+    assert "percentage points" in sentence
+    assert "95 % interval" in sentence
+
+
+def test_of_a_model_that_answers_no_better_than_a_constant_the_finding_says_so() -> None:
+    assert untrained(0.45).finding_of(4).startswith("No better than the best constant answer beyond noise: with N = 4 this model")
+
+
+def test_the_difference_of_a_finding_is_in_percentage_points_with_its_interval() -> None:
+    facts = zoo.facts("rule110-explorer")
+    gains = gain_by_depth(facts.accuracy, 4, 1)
+    at = gains.isel(depth=int(np.argmax(abs(gains.gain.values))))
+    low, gain, high = (100 * float(at[name]) for name in ("gain_low", "gain", "gain_high"))
+    assert f"{gain:+.1f} percentage points (95 % interval {low:+.1f} to {high:+.1f})" in facts.finding(1, 4)
+
+
+def test_an_n_that_does_worse_is_compared_where_it_loses_most() -> None:
+    facts = zoo.facts("rule110-n1")
+    accuracy = facts.accuracy.accuracy
+    loss = accuracy.sel(n_passes=2) - accuracy.sel(n_passes=1)
+    assert f"depth-{int(loss.depth[int(np.argmin(loss.values))])} questions" in facts.finding(1, 2)
+    assert f"{100 * float(loss.min()):+.1f} percentage points" in facts.finding(1, 2)
 
 
 def test_facts_of_an_unknown_name_are_refused() -> None:

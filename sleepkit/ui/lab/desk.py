@@ -40,7 +40,7 @@ class Desk(pn.viewable.Viewer):
         for field in self.fields.values():
             # ``value_input`` follows each key, ``value`` what is pasted by a program.
             field.param.watch(lambda *_: self._check(), ["value_input", "value"])
-        state.param.watch(lambda _: self._check(), "theme")
+        state.param.watch(lambda *_: self._check(), ["theme", "system_dark"])
         self.button.on_click(self._on_click)
         self._view = pn.Column(
             self._title,

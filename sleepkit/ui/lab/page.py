@@ -8,11 +8,13 @@ from pathlib import Path
 import panel as pn
 from panel_material_ui.template.base import Page
 
+from sleepkit.ui import query
+from sleepkit.ui.address import address_bar, search_asked_for, theme_asked_for
 from sleepkit.ui.lab.launch import Launcher
 from sleepkit.ui.lab.session import LabSession
 from sleepkit.ui.lab.state import URL_NAMES, LabState
 from sleepkit.ui.lab.store import shared_store
-from sleepkit.ui.page import framed
+from sleepkit.ui.page import follow_theme, framed
 
 ROOT_VARIABLE = "SLEEPKIT_RUNS"
 _TITLE = "sleepkit: runs"
@@ -30,13 +32,16 @@ def build_lab(root: str | Path = "runs", *, read_only: bool = False, limit: int 
         InvalidInputError: if the limit is below 1.
     """
     pn.extension("plotly", notifications=False)
-    place = Path(root).absolute()
-    state = LabState()
+    place, state = Path(root).absolute(), LabState()
+    asked = query.read(search_asked_for(), state, URL_NAMES)
+    state.param.update(asked.values)
     session = LabSession(state, shared_store(place), Launcher(place, limit=limit, read_only=read_only))
-    if pn.state.location is not None:
-        pn.state.location.sync(state, list(URL_NAMES), on_error=session.refuse_address)
-    page = _page(session)
-    page.param.watch(lambda event: state.param.update(theme="dark" if event.new else "light"), "dark_theme")
+    if asked.refused:
+        session.refuse(query.refusal(asked.refused))
+    bar = address_bar(state, URL_NAMES, on_visit=session.visit)
+    body = [session.finding, session.status, session.list, session.panes, bar]
+    page = framed(_TITLE, body, sidebar=session.desk, theme=theme_asked_for())
+    follow_theme(page, state)
     pn.state.onload(session.start)
     return page
 
@@ -47,7 +52,3 @@ def root_asked_for() -> Path:
     parser.add_argument("--root", type=Path, default=Path(os.environ.get(ROOT_VARIABLE) or "runs"))
     root: Path = parser.parse_args(sys.argv[1:]).root
     return root
-
-
-def _page(session: LabSession) -> Page:
-    return framed(_TITLE, [session.finding, session.status, session.list, session.panes], sidebar=session.desk)

@@ -10,14 +10,14 @@ import panel_material_ui as pmu
 
 from sleepkit.errors import InvalidInputError, SleepkitError
 from sleepkit.training import TrainSettings
-from sleepkit.ui import html
+from sleepkit.ui import html, query
 from sleepkit.ui.compute import SupersededError, Turn
 from sleepkit.ui.lab.desk import Desk
 from sleepkit.ui.lab.labels import labels
 from sleepkit.ui.lab.launch import Launcher
 from sleepkit.ui.lab.panes import FRAME, Panes
 from sleepkit.ui.lab.publish import publish, shared_publisher
-from sleepkit.ui.lab.state import N_FIRST, LabState
+from sleepkit.ui.lab.state import N_FIRST, URL_NAMES, LabState
 from sleepkit.ui.lab.store import DrawnPasses, RunRecord, RunStore, Shelf
 from sleepkit.ui.lab.table import RunTable, explorer_link, row, unreadable_row
 
@@ -44,7 +44,7 @@ class LabSession:
         self._refusal, self._text = "", "Check runs to draw them; colour, dash and marker tell them apart. N = 1 is no sleep."
         self._looking = asyncio.Lock()
         self._shown: object = None
-        self._drawn: list[tuple[int, str]] | None = None
+        self._drawn: list[tuple[int, str, int | None]] | None = None
         read_only = launcher.read_only
         self.finding = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
         self._status = pn.pane.HTML("", sizing_mode="stretch_width", margin=0)
@@ -69,15 +69,15 @@ class LabSession:
         )
         self.panes = Panes(state)
         self.desk = None if read_only else Desk(state, on_start=self.start_run)
-        self.table.param.watch(lambda event: state.param.update(selected=event.new), "selected")
-        state.param.watch(self._on_selected, ["selected"])
-        state.param.watch(lambda *_: self.draw(), ["value", "along", "held_out", "theme"])
+        self.table.param.watch(lambda event: self._on_checked(event.new), "selected")
+        state.param.watch(self._on_selected, ["selected", "looks"])
+        state.param.watch(lambda *_: self.draw(), ["value", "along", "held_out", "theme", "system_dark"])
 
     async def start(self) -> None:
         """Draw for the first time, choose what to draw, and look again every two seconds."""
         await self.look()
         if not self.state.selected:
-            self.state.selected = first_choice(self.shelf.runs)
+            self.state.choose(first_choice(self.shelf.runs))
         pn.state.add_periodic_callback(self.look, period=PERIOD_MS)  # type: ignore[arg-type]
 
     async def look(self) -> None:
@@ -85,14 +85,15 @@ class LabSession:
         async with self._looking:
             selected = list(self.state.selected)
             shelf, starting, counts = await asyncio.to_thread(self._look, selected)
-            new = (id(shelf), frozenset(starting), tuple(selected))
+            new = (id(shelf), frozenset(starting), tuple(selected), tuple(self.state.looks))
             if new == self._shown and shelf is self.shelf:
                 return
             if shelf is not self.shelf:
                 self._labels = labels(shelf.runs)
             self.shelf, self._shown, self._counts = shelf, new, counts
             self._write_rows(starting)
-            drawn = [(id(run), self._labels[run.key]) for run in _chosen(shelf, selected)]
+            slots = self.state.slots()
+            drawn = [(id(run), self._labels[run.key], slots.get(run.key)) for run in _chosen(shelf, selected)]
             if drawn != self._drawn:
                 self._drawn = drawn
                 self._draw_panes()
@@ -121,7 +122,7 @@ class LabSession:
             else:
                 raise InvalidInputError(f"action: must be stop, resume or publish, got {action!r}")
         except SleepkitError as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
         self.draw()
 
     def start_run(self, settings: TrainSettings) -> None:
@@ -129,7 +130,7 @@ class LabSession:
         try:
             key = self._launcher.start(settings)
         except SleepkitError as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
             return
         self._choose(key)
         self._say(f"{settings.name}: started, in a process of its own that this page may leave.")
@@ -137,7 +138,7 @@ class LabSession:
     async def publish(self, run: RunRecord) -> None:
         """Count right answers of a finished run and write its card; the bar shows how far it is."""
         if self._publishing is not None:
-            self._refuse("publish: must be one run at a time; wait for it, or cancel it")
+            self.refuse("publish: must be one run at a time; wait for it, or cancel it")
             return
         turn, loop = Turn(), asyncio.get_running_loop()
         self._publishing, label = (run.key, turn), self._labels[run.key]
@@ -156,7 +157,7 @@ class LabSession:
         except SupersededError:
             self._say(f"{label}: not published, cancelled.")
         except SleepkitError as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
         finally:
             turn.end()
             self._publishing = None
@@ -169,10 +170,13 @@ class LabSession:
         if self._publishing is not None:
             self._publishing[1].end()
 
-    def refuse_address(self, values: Mapping[str, Any]) -> None:
-        """Say that the address asks for something impossible."""
-        text = ", ".join(f"{name}={value}" for name, value in values.items())
-        self._refuse(f"address: must hold settings within their bounds, got {text}")
+    def visit(self, search: str) -> None:
+        """Show what an address asks for; what it does not name is as when the page was opened, but for the theme."""
+        names = [name for name in URL_NAMES if name != "theme"]
+        asked = query.read(search, self.state, names)
+        self.state.param.update({name: self.state.param[name].default for name in names} | asked.values)
+        if asked.refused:
+            self.refuse(query.refusal(asked.refused))
 
     @property
     def refusal(self) -> str:
@@ -184,12 +188,16 @@ class LabSession:
         chosen = _chosen(shelf, selected)
         return shelf, self._launcher.starting(), [self._drawn_passes.counts(run) for run in chosen]
 
+    def _on_checked(self, keys: Sequence[str]) -> None:
+        if list(keys) != self.state.selected:
+            self.state.choose(keys)
+
     async def _on_selected(self, *_: Any) -> None:
         await self.look()
 
     def _choose(self, key: str) -> None:
         if key not in self.state.selected:
-            self.state.selected = [*self.state.selected, key]
+            self.state.choose([*self.state.selected, key])
 
     def _progress(self, turn: Turn, done: int, total: int) -> None:
         if not turn.over:
@@ -214,7 +222,7 @@ class LabSession:
                 made["status"] = "stopping"
             rows.append(made)
         rows.extend(unreadable_row(each) for each in self.shelf.unreadable)
-        self.table.param.update(rows=rows, selected=list(state.selected), theme=state.theme)
+        self.table.param.update(rows=rows, selected=list(state.selected), theme=state.colours)
         self.finding.object = html.finding(summary(self.shelf, self._labels), state.colours)
         self._draw_status()
 
@@ -238,7 +246,8 @@ class LabSession:
         self._refusal, self._text = "", text
         self._draw_status()
 
-    def _refuse(self, text: str) -> None:
+    def refuse(self, text: str) -> None:
+        """Say in one line what was refused, until something is done."""
         self._refusal = text
         self._draw_status()
 
@@ -276,4 +285,4 @@ def summary(shelf: Shelf, labels: Mapping[str, str]) -> str:
 
 def _chosen(shelf: Shelf, selected: Sequence[str]) -> list[RunRecord]:
     known = {run.key: run for run in shelf.runs}
-    return [known[key] for key in selected if key in known]
+    return [known[key] for key in dict.fromkeys(selected) if key in known]

@@ -78,7 +78,7 @@ def accuracy_rows(picture: Picture) -> pd.DataFrame:
 def answer_rows(picture: Picture) -> pd.DataFrame:
     """Return the answers at N and at the compared N, one row for each answer."""
     frames = []
-    for n_passes, tree in ((picture.request.n_passes, picture.tree), (picture.compare, picture.other)):
+    for n_passes, tree in picture.both:
         answered: xr.Dataset = tree["answers"].to_dataset()
         frame = answered[["depth", "truth", "predicted", "right", "p_true"]].to_dataframe().reset_index(names="answer")
         frame.insert(0, "n_passes", n_passes)

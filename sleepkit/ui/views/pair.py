@@ -8,8 +8,7 @@ import xarray as xr
 
 from sleepkit import plots
 from sleepkit.errors import InvalidInputError, require
-from sleepkit.plots.draft import Draft
-from sleepkit.plots.theme import dress
+from sleepkit.results.shares import gain_by_depth
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
@@ -37,8 +36,8 @@ class _Half(View):
         self._answers = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, height=90)
         self._view = self.framed(self._answers, self._weights, self._attention)
 
-    def show_one(self, picture: Picture, tree: xr.DataTree, n_passes: int, limit: float | None) -> None:
-        """Draw one N; ``limit`` is the colour range of the fast weights."""
+    def show_one(self, picture: Picture, tree: xr.DataTree, n_passes: int, limit: float | None, *, same: bool = False) -> None:
+        """Draw one N; ``limit`` is the colour range of the fast weights, ``same`` says that the other half has this N too."""
         state = self.state
         last = plots.last_pass(tree, state.window)
         shown = last if state.sleep_pass is None else min(state.sleep_pass, last)
@@ -75,7 +74,8 @@ class _Half(View):
         self._answers.object = html.answers_of(tree, n_passes, state.colours)
         summary = "" if layer is None else plots.fast_weights_summary(tree, window=state.window, sleep_pass=shown, layer=layer)
         no_sleep = ", no sleep" if n_passes == 1 else ""
-        self.entitle(f"N = {n_passes}{no_sleep}", plots.pass_name(tree, state.window, shown), summary)
+        words = ", the same N as at the left" if same else ""
+        self.entitle(f"N = {n_passes}{no_sleep}{words}", plots.pass_name(tree, state.window, shown), summary)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view
@@ -101,7 +101,7 @@ class SideBySideView(pn.viewable.Viewer):
         ]
         limit = max(limits, default=None)
         left.show_one(picture, picture.tree, picture.request.n_passes, limit)
-        right.show_one(picture, picture.other, picture.compare, limit)
+        right.show_one(picture, picture.other, picture.compare, limit, same=picture.request.n_passes == picture.compare)
 
     draw_moment = draw
 
@@ -135,6 +135,7 @@ class DifferenceView(pn.viewable.Viewer):
         self._weights = _Difference(state, height=half, name="weights-difference")
         self._attention = _Difference(state, height=half, name="attention-difference")
         self._gain = _Difference(state, height=half, name="accuracy-difference")
+        self._panes = (self._weights, self._attention, self._gain)
         self._answers = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 10), styles={"flex": "1 1 330px"})
         row = {"sizing_mode": "stretch_width", "margin": 0, "styles": html.WRAPPING}
         self._view = pn.Column(
@@ -145,8 +146,11 @@ class DifferenceView(pn.viewable.Viewer):
         )
 
     def draw(self, picture: Picture) -> None:
-        """Draw all differences."""
+        """Draw all differences; of an N with itself there are none."""
         state, theme = self._state, self._state.colours
+        if picture.request.n_passes == picture.compare:
+            self._say_same(picture)
+            return
         names = f"N = {picture.request.n_passes} less N = {picture.compare}"
         layer, looking = picture.layer_shown(state), picture.attention_layer_shown(state)
         trees = (picture.tree, picture.other)
@@ -163,44 +167,29 @@ class DifferenceView(pn.viewable.Viewer):
             except InvalidInputError as why:
                 figure, summary = html.empty_figure(str(why), theme), str(why)
             view.show_figure(figure, f"{title}: difference", f"{names}, window {state.window}, after the last pass", summary)
-        gain = _gained(picture)
-        self._gain.show_figure(_gain(gain, state), "Accuracy gained, by depth", names, _gain_summary(gain))
+        gains = _gained(picture)
+        figure = html.empty_figure(_UNKNOWN, theme) if gains is None else plots.accuracy_gain(gains, theme=theme)
+        said = _UNKNOWN if gains is None else plots.accuracy_gain_summary(gains)
+        self._gain.show_figure(figure, "Accuracy gained, by depth", f"{names}, 95 %, all depths at once", said)
         self._answers.object = html.answers(picture, theme)
 
     draw_moment = draw
+
+    def _say_same(self, picture: Picture) -> None:
+        """Say in every pane that there is nothing to compare."""
+        theme, same = self._state.colours, f"Both are N = {picture.compare}: nothing to compare. Choose another N."
+        titles = ("Fast weights: difference", "Attention: difference", "Accuracy gained, by depth")
+        for view, title in zip(self._panes, titles, strict=True):
+            view.show_figure(html.empty_figure(same, theme), title, "", same)
+        self._answers.object = html.answers(picture, theme)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view
 
 
-def _gained(picture: Picture) -> xr.DataArray | None:
+def _gained(picture: Picture) -> xr.Dataset | None:
     """Return the accuracy at N less that at the compared N, by depth, counted at the settings shown."""
-    counted, n_passes = picture.counted, picture.request.n_passes
-    if counted is None or not {n_passes, picture.compare} <= set(counted.n_passes.values.tolist()):
+    counted, asked = picture.counted, (picture.request.n_passes, picture.compare)
+    if counted is None or not set(asked) <= set(counted.n_passes.values.tolist()):
         return None
-    gain: xr.DataArray = counted.accuracy.sel(n_passes=n_passes) - counted.accuracy.sel(n_passes=picture.compare)
-    return gain
-
-
-def _gain_summary(gain: xr.DataArray | None) -> str:
-    if gain is None:
-        return _UNKNOWN
-    said = (f"depth {depth} {value:+.0%}" for depth, value in zip(gain.depth.values, gain.values, strict=True))
-    return f"Accuracy gained by reasoning depth: {', '.join(said)}."
-
-
-def _gain(gain: xr.DataArray | None, state: ExplorerState) -> go.Figure:
-    if gain is None:
-        return html.empty_figure(_UNKNOWN, state.colours)
-    colours = plots.palette(state.colours)
-    figure = Draft()
-    figure.add_bar(
-        x=[str(depth) for depth in gain.depth.values.tolist()],
-        y=gain.values.tolist(),
-        marker={"color": [colours.right if value >= 0 else colours.wrong for value in gain.values]},
-        hovertemplate="depth %{x}: %{y:+.1%}<extra></extra>",
-    )
-    dress(figure, theme=state.colours)
-    figure.update_xaxes(title={"text": "reasoning depth"}, type="category")
-    figure.update_yaxes(title={"text": "accuracy gained"}, tickformat="+.0%")
-    return figure.done()
+    return gain_by_depth(counted, *asked)

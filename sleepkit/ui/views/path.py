@@ -51,10 +51,11 @@ class PathView(View):
         self._which.value = state.answer
         way = plots.reasoning_path(picture.tree, answer=state.answer, theme=state.colours)
         self._steps.object = html.scrolling(way, self.height, "Steps of the true reasoning path")
-        names = [f"N = {picture.request.n_passes}", f"N = {picture.compare}"]
-        figure = plots.probability_bars(picture.tree, picture.other, answer=state.answer, names=names, theme=state.colours)
+        names = [f"N = {number}" for number, _ in picture.both]
+        trees = [tree for _, tree in picture.both]
+        figure = plots.probability_bars(*trees, answer=state.answer, names=names, theme=state.colours)
         self._plot.draw(fit(figure, self.height, t=24, b=36))
-        said = plots.probability_summary(picture.tree, picture.other, answer=state.answer, names=names)
+        said = plots.probability_summary(*trees, answer=state.answer, names=names)
         summary = f"{plots.reasoning_summary(picture.tree, answer=state.answer)} {said}"
         self.entitle("True reasoning path", f"question {state.answer}", summary)
 

@@ -1,0 +1,44 @@
+// The address follows the settings, and the settings follow Back and Forward.
+const BURST_MS = 1000
+
+// Colours are no place to go back to.
+function place(search) {
+  const settings = new URLSearchParams(search)
+  settings.delete("theme")
+  return settings.toString()
+}
+
+export function render({model}) {
+  let touched = false  // whether the visitor did anything since the address was written last
+  let written_ms = -Infinity
+
+  const touch = () => { touched = true }
+  function write() {
+    if (model.search === window.location.search || model.search === "") { return }
+    const address = `${window.location.pathname}${model.search}${window.location.hash}`
+    const now_ms = performance.now()
+    if (touched && now_ms - written_ms > BURST_MS && place(model.search) !== place(window.location.search)) {
+      window.history.pushState({}, "", address)
+    } else {
+      window.history.replaceState({}, "", address)
+    }
+    touched = false
+    written_ms = now_ms
+  }
+  function visit() {
+    touched = false
+    written_ms = -Infinity
+    model.send_msg({search: window.location.search})
+  }
+
+  const listened = ["pointerdown", "keydown"]
+  for (const kind of listened) { window.addEventListener(kind, touch, {capture: true, passive: true}) }
+  window.addEventListener("popstate", visit)
+  model.on("search", write)
+  model.on("remove", () => {
+    for (const kind of listened) { window.removeEventListener(kind, touch, {capture: true}) }
+    window.removeEventListener("popstate", visit)
+  })
+  write()
+  return document.createElement("span")
+}

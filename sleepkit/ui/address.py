@@ -1,0 +1,63 @@
+"""The address bar of a page: it says what is shown, and Back and Forward show again what it said.
+
+Panel's own location makes an entry of the history of every change, and does not hear of Back.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+import panel as pn
+import param
+from panel.custom import JSComponent
+
+from sleepkit.ui import query
+
+
+class AddressBar(JSComponent):
+    """Writes the address, and tells when the visitor goes back or forward.
+
+    What changes after a click or a key of the visitor's is a new entry of the history; what follows from it by itself or within
+    a second, as while a slider is dragged or the passes are played, belongs to the same entry.
+
+    Args:
+        search: what follows the path, "?" included.
+        on_visit: called with what follows the path of the entry that the visitor went to.
+    """
+
+    search = param.String(default="", doc="What follows the path.")
+
+    _esm = Path(__file__).with_name("address.js")
+
+    def __init__(self, search: str, *, on_visit: Callable[[str], None], **params: Any) -> None:
+        super().__init__(search=search, height=0, margin=0, **params)  # type: ignore[no-untyped-call]
+        self._on_visit = on_visit
+
+    def _handle_msg(self, data: Mapping[str, Any]) -> None:
+        self._on_visit(str(data["search"]))
+
+
+def search_asked_for() -> str:
+    """Return what follows the path in the address that the page is opened with; empty without a browser."""
+    location = pn.state.location
+    return "" if location is None else str(location.search)
+
+
+def theme_asked_for() -> Literal["light", "dark"] | None:
+    """Return the theme that the address asks for; None if it leaves that to the visitor's system."""
+    asked = dict(parse_qsl(search_asked_for().removeprefix("?"))).get("theme")
+    return "dark" if asked == "dark" else "light" if asked == "light" else None
+
+
+def address_bar(state: param.Parameterized, names: Sequence[str], *, on_visit: Callable[[str], None]) -> AddressBar:
+    """Return an address bar that follows a state.
+
+    Args:
+        state: the settings.
+        names: of those that the address holds.
+        on_visit: called with what follows the path when the visitor went back or forward; sets the state accordingly.
+    """
+    bar = AddressBar(query.write(state, names), on_visit=on_visit)
+    state.param.watch(lambda *_: bar.param.update(search=query.write(state, names)), list(names), precedence=1)
+    return bar

@@ -1,0 +1,86 @@
+"""The query of an address as settings, and back: each value is read by the type of its setting. No Panel here."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+import param
+
+_LONGEST_INTEGER = 18  # digits; more is refused before it becomes a number
+_LONGEST_SHOWN = 60  # characters of a refused value
+
+
+class Asked(NamedTuple):
+    """What an address asks for.
+
+    Attributes:
+        values: by the name of the setting, legal each by itself.
+        refused: the texts that are no value of their setting.
+    """
+
+    values: dict[str, Any]
+    refused: dict[str, str]
+
+
+def read(search: str, state: param.Parameterized, names: Sequence[str]) -> Asked:
+    """Return the settings that an address names; of a name that comes twice the last one counts.
+
+    Args:
+        search: what follows the path, e.g. "?n_passes=4&window=1".
+        state: knows the type and the bounds of each setting.
+        names: of the settings that an address may hold; others are left alone.
+    """
+    values: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    for name, text in dict(parse_qsl(search.removeprefix("?"))).items():
+        if name not in names:
+            continue
+        setting = state.param[name]
+        try:
+            value = _value(text, setting)
+            setting._validate(value)
+        except (TypeError, ValueError):
+            refused[name] = text
+        else:
+            values[name] = value
+    return Asked(values, refused)
+
+
+def write(state: param.Parameterized, names: Sequence[str]) -> str:
+    """Return the query that ``read`` turns into the same settings; what is None or empty is left out, and read as such."""
+    values = {name: getattr(state, name) for name in names}
+    return "?" + urlencode({name: _text(value) for name, value in values.items() if value not in (None, "", [])})
+
+
+def refusal(refused: Mapping[str, str]) -> str:
+    """Return the line about what is no value of its setting."""
+    said = ", ".join(f"{name}={_cut(text)}" for name, text in refused.items())
+    return f"address: must hold settings within their bounds, got {said}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _value(text: str, setting: Any) -> Any:
+    """Return the value that a text means for a setting.
+
+    Raises:
+        ValueError: if it means none.
+    """
+    if isinstance(setting, param.Integer):
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= _LONGEST_INTEGER):
+            raise ValueError(text)
+        return int(text)
+    if isinstance(setting, param.List):
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+    return text
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
