@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     served = _add(commands, "dashboard", dashboard.run, "serve the dashboard, to this machine alone unless told otherwise")
     dashboard.add_arguments(served)
 
-    measured = _add(commands, "bench", bench.run, "measure, and write the figures the README quotes")
+    measured = _add(commands, "bench", bench.run, "measure, and write the figures that the documents quote")
     bench.add_arguments(measured)
 
     sweep = _add(commands, "sweep", command.run, "run a preset or a notebook over every combination of some values; resumable")

@@ -89,6 +89,6 @@ def depth_symbol(task: str) -> Symbol:
 
 
 def markdown_table() -> str:
-    """Return the notation table of the README."""
+    """Return the notation table of docs/design.md."""
     rows = [f"| {s.paper} | `{s.code}` | {s.unit or '-'} | {s.meaning} |" for s in SYMBOLS]
     return "\n".join(["| paper | here | unit | meaning |", "|---|---|---|---|", *rows])

@@ -1,4 +1,4 @@
-"""Every performance figure the README quotes, measured and written as JSON."""
+"""Every performance figure that the documents quote, measured and written as JSON."""
 
 from sleepkit.bench.report import against_override, run_all, run_suite
 

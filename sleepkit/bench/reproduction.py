@@ -1,4 +1,4 @@
-"""The reproduction table of the README: every figure of the paper, what we ran of it, and what came out."""
+"""The reproduction table (docs/reproduction.md): every figure of the paper, what we ran of it, and what came out."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Rows of the README's performance table: few and telling, ratios first, each with the target it is held against."""
+"""Rows of the performance table (docs/performance.md): few and telling, ratios first, each with the target it is held against."""
 
 from collections.abc import Callable
 from typing import Any

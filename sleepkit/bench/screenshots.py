@@ -1,4 +1,4 @@
-"""The pictures of the README, taken in a headless Chromium; ``sleepkit bench screenshots`` takes all of them anew."""
+"""The pictures of the documents, taken in a headless Chromium; ``sleepkit bench screenshots`` takes all of them anew."""
 
 import tempfile
 from collections.abc import Callable

@@ -9,7 +9,9 @@ from sleepkit.errors import require
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments; nothing heavy is imported for that."""
-    suites = "ops, train, latency, memory, session, tasks, dashboard, or all of them; screenshots draws the README's pictures"
+    suites = (
+        "ops, train, latency, memory, session, tasks, dashboard, or all of them; screenshots draws the pictures of the documents"
+    )
     parser.add_argument("suite", metavar="SUITE", help=suites)
     parser.add_argument(
         "--json",

@@ -1,6 +1,6 @@
-"""The parts of the README that are numbers or tables: generated from the code, the cards and the committed JSON files.
+"""The parts of README.md and docs/ that are numbers or tables: generated from the code, the cards and the committed JSON files.
 
-A part stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; ``python -m sleepkit.bench.readme`` writes it anew.
+A part stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; ``python -m sleepkit.bench.documents`` writes it anew.
 """
 
 import json
@@ -16,15 +16,22 @@ from sleepkit.bench.rows import ROWS
 from sleepkit.bench.targets import verdicts
 from sleepkit.errors import require
 from sleepkit.files import whole_file
+from sleepkit.model.sizes import n_parameters, state_bytes
 from sleepkit.notation import markdown_table
+from sleepkit.zoo.folder import folder_of
 
 ROOT = Path(__file__).resolve().parents[2]
 _RULE110, _DEPO = "rule110-explorer", "depo-explorer"
 _FIXED = (1, 2, 4)
 
 
+def documents(root: Path = ROOT) -> list[Path]:
+    """Return the README and the pages beside it."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
 def regenerate(text: str) -> str:
-    """Return the README with every generated part written anew.
+    """Return a document with every generated part written anew.
 
     Raises:
         InvalidInputError: if the text names a part that nobody generates.
@@ -39,7 +46,7 @@ def regenerate(text: str) -> str:
 
 
 def save_pictures(folder: Path = ROOT / "docs" / "images") -> None:
-    """Draw the pictures of the README from the cards."""
+    """Draw the pictures of accuracy from the cards."""
     from sleepkit import plots
 
     for name, task in ((_RULE110, "Rule 110"), (_DEPO, "Depo")):
@@ -55,6 +62,16 @@ def _zoo_table(name: str) -> str:
 
 def _finding(name: str) -> str:
     return zoo.load_card(name).finding(1, 4)
+
+
+def models_table() -> str:
+    """Return the bundled models with what they take: parameters, bytes of weights and of fast weights."""
+    lines = ["| model | parameters | weights | fast weights | what it is |", "|---|---|---|---|---|"]
+    for name in zoo.names():
+        config, weights = zoo.load_card(name).settings.model, (folder_of(name) / "model.safetensors").stat().st_size
+        sizes = f"{n_parameters(config):,} | {weights / 1e3:.0f} kB | {state_bytes(config) / 1e3:.0f} kB"
+        lines.append(f"| [{name}](sleepkit/zoo/{name}/README.md) | {sizes} | {zoo.facts(name).summary} |")
+    return "\n".join(lines)
 
 
 def fixed_n_table() -> str:
@@ -106,6 +123,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "depo-table": partial(_zoo_table, _DEPO),
     "depo-finding": partial(_finding, _DEPO),
     "fixed-n": fixed_n_table,
+    "models": models_table,
     "performance": performance,
     "dashboard": dashboard,
     "reproduction": reproduction.table,
@@ -113,11 +131,11 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Write README.md and its pictures anew."""
-    path = ROOT / "README.md"
-    text = regenerate(path.read_text())
-    with whole_file(path) as temporary:
-        temporary.write_text(text)
+    """Write the generated parts of every document and the pictures of accuracy anew."""
+    for path in documents():
+        text = regenerate(path.read_text())
+        with whole_file(path) as temporary:
+            temporary.write_text(text)
     save_pictures()
     return 0
 
