@@ -59,6 +59,7 @@ def test_comments_and_empty_lines_are_no_users(tmp_path: Path) -> None:
         (f":{HASH}\n", "must hold name:argon2-hash lines, got 'line 1 of"),
         (f"ann:{HASH}\nann:{HASH}\n", "must name each user once, got 'line 2 of"),
     ],
+    ids=["empty", "a comment", "a password in clear", "words", "no name", "a user twice"],  # a hash differs in every process
 )
 def test_a_bad_file_is_refused_in_one_line_that_repeats_nothing_of_it(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
