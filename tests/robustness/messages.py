@@ -1,0 +1,43 @@
+"""Messages of a table that no browser sends: one line on the page, and nothing is done."""
+
+import json
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sleepkit.ui.lab.launch import Launcher
+from sleepkit.ui.lab.session import LabSession
+from sleepkit.ui.lab.state import LabState
+from sleepkit.ui.lab.store import RunStore
+from tests.robustness.made_up import TEXTS, judged_line, try_all
+
+_ACTIONS = ("stop", "resume", "publish", "open", "delete", "__class__")
+
+
+def try_messages(n_tries: int, *, seed: int) -> dict[str, Any]:
+    """Send made-up messages to the table of the lab page."""
+    draw = random.Random(f"{seed} messages")
+    return {"table": try_all([_made_up(draw) for _ in range(n_tries)], _judge)}
+
+
+def _made_up(draw: random.Random) -> Any:
+    values: tuple[Any, ...] = (*TEXTS, *_ACTIONS, None, True, 3, -1.5, [], {}, ["stop"], {"action": "stop"}, 10**400)
+    kind = draw.random()
+    if kind < 0.25:
+        return draw.choice(values)
+    if kind < 0.5:
+        return {draw.choice(("action", "key", "x")): draw.choice(values)}
+    return {"action": draw.choice(values), "key": draw.choice((*values, "tiny/../..", "/", "."))}
+
+
+def _judge(message: Any) -> tuple[str, str]:
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        session = LabSession(LabState(), RunStore(root), Launcher(root))
+        session.table._handle_msg(message)
+        if list(root.iterdir()):
+            return "accepted_wrong", "it wrote something"
+        if not session.refusal:
+            return "accepted_wrong", f"nothing was said of {json.dumps(message)[:100]}"
+        return judged_line(session.refusal)
