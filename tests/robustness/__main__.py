@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepkit.results import provenance
-from tests.robustness import addresses, commands, corruptions, kills, messages, texts, things
+from tests.robustness import addresses, commands, corruptions, kills, messages, sockets, texts, things
 from tests.robustness.forked import warm_up
 
 SEED = 110
@@ -33,6 +33,7 @@ def parts(*, short: bool) -> dict[str, Part]:
         "processes": lambda: commands.try_processes(2 if short else 200, seed=SEED),
         "addresses": lambda: addresses.try_addresses(100 if short else 2000, seed=SEED),
         "texts": lambda: texts.try_texts(108 if short else 2000, seed=SEED),
+        "sockets": lambda: sockets.try_sockets(20 if short else 600, seed=SEED),
         "messages": lambda: messages.try_messages(40 if short else 500, seed=SEED),
     }
 
