@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from sleepkit import extras, published
 from sleepkit.errors import MissingPackageError
+from sleepkit.experiments import figures
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -276,34 +277,22 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
     assert wheel.stat().st_size < 10_000_000
 
 
-def test_an_installed_package_finds_what_was_published(installed: Path, tmp_path: Path) -> None:
-    code = (
-        "import json\n"
-        "from sleepkit import notebook, published\n"
-        "from sleepkit.experiments import figures\n"
-        "made = {name: figures.results_path(name, 'cpu').exists() for name in figures.names()}\n"
-        "print(json.dumps([str(published.clone()), notebook.names(), made, figures.load('fig2b', 'cpu').attrs['task']]))\n"
-    )
-    clone, names, made, _ = json.loads(run_installed(installed, code, tmp_path))
-    assert clone == "None"
-    assert names == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-    assert all(made.values())
-
-
 def test_a_published_notebook_runs_outside_a_clone_and_leaves_its_copy_there(installed: Path, tmp_path: Path) -> None:
     before = published_files(installed / "sleepkit" / "_published")
-    code = "from sleepkit.cli import main\nassert main(['notebook', 'fig2b']) == 0\n"
-    assert run_installed(installed, code, tmp_path).strip() == str(Path("out", "fig2b.ipynb"))
-    assert "**Verdict: " in (tmp_path / "out" / "fig2b.ipynb").read_text()
+    code = "from sleepkit.cli import main\nassert main(['notebook', 'fig6']) == 0\n"
+    assert run_installed(installed, code, tmp_path).strip() == str(Path("out", "fig6.ipynb"))
+    assert "**Verdict: " in (tmp_path / "out" / "fig6.ipynb").read_text()
     assert published_files(installed / "sleepkit" / "_published") == before
 
 
-PUBLISHING = """
+INSTALLED = """
+import json
 import sleepkit as sk
-from sleepkit import notebook
+from sleepkit import notebook, published
 from sleepkit.bench import windows
 from sleepkit.experiments import figures
 
+refused = []
 for publish in (
     lambda: figures.publish("fig2b", "cpu"),
     lambda: windows.publish("smoke"),
@@ -313,14 +302,20 @@ for publish in (
     try:
         publish()
     except sk.InvalidInputError as error:
-        print(error)
+        refused.append(str(error))
+made = [name for name in figures.names() if figures.load(name, "cpu").sizes["depth"]]
+print(json.dumps([published.clone(), notebook.names(), made, int(windows.load_or_measure("cpu").attrs["threads_used"]), refused]))
 """
 
 
-def test_an_installed_package_is_not_published_into(installed: Path, tmp_path: Path) -> None:
-    lines = run_installed(installed, PUBLISHING, tmp_path).strip().splitlines()
-    assert len(lines) == 4
-    assert all("must be done in a clone of the repository" in line for line in lines)
+def test_an_installed_package_finds_what_was_published_and_is_not_published_into(installed: Path, tmp_path: Path) -> None:
+    clone, names, made, threads, refused = json.loads(run_installed(installed, INSTALLED, tmp_path))
+    assert clone is None
+    assert names == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert made == figures.names()
+    assert threads == 1
+    assert len(refused) == 4
+    assert all("must be done in a clone of the repository" in line for line in refused)
 
 
 def test_in_a_clone_its_own_folders_are_used() -> None:
