@@ -1,6 +1,6 @@
 """Messages of a table that no browser sends: one line on the page, and nothing is done."""
 
-import json
+import functools
 import random
 import tempfile
 from pathlib import Path
@@ -18,7 +18,8 @@ _ACTIONS = ("stop", "resume", "publish", "open", "delete", "__class__")
 def try_messages(n_tries: int, *, seed: int) -> dict[str, Any]:
     """Send made-up messages to the table of the lab page."""
     draw = random.Random(f"{seed} messages")
-    return {"table": try_all([_made_up(draw) for _ in range(n_tries)], _judge)}
+    with tempfile.TemporaryDirectory() as root:
+        return {"table": try_all([(root, _made_up(draw)) for _ in range(n_tries)], _judge)}
 
 
 def _made_up(draw: random.Random) -> Any:
@@ -31,13 +32,19 @@ def _made_up(draw: random.Random) -> Any:
     return {"action": draw.choice(values), "key": draw.choice((*values, "tiny/../..", "/", "."))}
 
 
-def _judge(message: Any) -> tuple[str, str]:
-    with tempfile.TemporaryDirectory() as made:
-        root = Path(made)
-        session = LabSession(LabState(), RunStore(root), Launcher(root))
-        session.table._handle_msg(message)
-        if list(root.iterdir()):
-            return "accepted_wrong", "it wrote something"
-        if not session.refusal:
-            return "accepted_wrong", f"nothing was said of {json.dumps(message)[:100]}"
-        return judged_line(session.refusal)
+def _judge(tried: tuple[str, Any]) -> tuple[str, str]:
+    root, message = tried
+    session = _session(root)
+    session._say("")
+    session.table._handle_msg(message)
+    if list(Path(root).iterdir()):
+        return "accepted_wrong", "it wrote something"
+    if not session.refusal:
+        return "accepted_wrong", "nothing was said"
+    return judged_line(session.refusal)
+
+
+@functools.cache
+def _session(root: str) -> LabSession:
+    """Return the one session of a process: to build its widgets takes longer than a hundred messages."""
+    return LabSession(LabState(), RunStore(Path(root)), Launcher(Path(root)))
