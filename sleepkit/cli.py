@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleepkit import extras
-from sleepkit.commands import bench, dashboard
+from sleepkit.commands import bench, dashboard, seal
 from sleepkit.errors import SleepkitError, one_line, os_line, refuse, require, require_count
 from sleepkit.experiments import command
 from sleepkit.zoo import command as zoo_command
@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     zoo_command.add_arguments(
         _add(commands, "zoo", zoo_command.run, "list the bundled models, or make again what comes with them")
     )
+    seal.add_arguments(_add(commands, "seal", seal.run, "give saved things of earlier versions the digests they lack"))
     _add(commands, "doctor", _doctor, "say what this installation can do")
     return parser
 
@@ -222,11 +223,10 @@ def _load(name: str) -> "tuple[HybridLM, Task, Card | None, SleepConfig]":
     """A bundled or published model with its card, or the finished model of a run folder."""
     from sleepkit import zoo
     from sleepkit.model import HybridLM
-    from sleepkit.training import TrainSettings
+    from sleepkit.training.checkpoint import NOTE, read_settings
 
-    note = Path(name) / "settings.json"
-    if name not in zoo.names() and note.exists():
-        settings = TrainSettings.from_json(note.read_text())
+    if name not in zoo.names() and (Path(name) / NOTE).exists():
+        settings = read_settings(Path(name))
         return HybridLM.load(Path(name) / "model"), settings.task.create(), None, settings.sleep
     model, card = zoo.load(name)
     return model, card.task, card, card.sleep

@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 import sleepkit
-from sleepkit.errors import CheckpointError, SleepkitError
-from sleepkit.training import TrainSettings, train
+from sleepkit.errors import SleepkitError
+from sleepkit.training import train
+from sleepkit.training.checkpoint import read_settings
 
-NOTE, OUTPUT = "settings.json", "output.txt"
+OUTPUT = "output.txt"
 
 
 def start(folder: Path, *, holding: int) -> "subprocess.Popen[bytes]":
@@ -50,10 +51,7 @@ def main(folder: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)  # even where whoever started us ignores it, as a shell does for what runs behind it
     try:
-        note = Path(folder) / NOTE
-        if not note.exists():
-            raise CheckpointError(f"folder: must hold the settings of a run, got {folder!r}")
-        train(TrainSettings.from_json(note.read_text()), folder=folder, progress=False, should_stop=lambda: bool(asked))
+        train(read_settings(Path(folder)), folder=folder, progress=False, should_stop=lambda: bool(asked))
     except SleepkitError as error:
         print(f"sleepkit: {error}", file=sys.stderr)
         return 2

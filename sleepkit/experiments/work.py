@@ -12,7 +12,6 @@ sweep folder/
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -29,7 +28,7 @@ import xarray as xr
 from sleepkit import notebook, results
 from sleepkit.errors import StoreError, require
 from sleepkit.experiments.cell import RESULT, cell_folder, load_cell, run_cell
-from sleepkit.files import whole_file
+from sleepkit.files import holds, write_whole
 from sleepkit.settings import Settings, settings
 from sleepkit.training import TrainSettings
 
@@ -212,8 +211,7 @@ def do_cell(text: str, root: str, stop_note: str = "", hooks: Hooks | None = Non
 
 def leave_error(place: Path, summary: str, details: str) -> str:
     """Write ERROR.txt into a cell's folder; return the summary as one line."""
-    with whole_file(place / ERROR) as temporary:
-        temporary.write_text(details)
+    write_whole(place / ERROR, details)
     return " ".join(summary.split())[:300]
 
 
@@ -221,11 +219,9 @@ def leave_error(place: Path, summary: str, details: str) -> str:
 def owned(place: Path) -> Iterator[None]:
     """Hold a cell's folder; wait while another process holds it. The hold ends with the process, however it dies."""
     place.mkdir(parents=True, exist_ok=True)
-    with (place / LOCK).open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(f"{socket.gethostname()} {os.getpid()}\n")
-        lock.flush()
+    with holds.turn(place / LOCK) as handle:
+        os.truncate(handle, 0)
+        os.write(handle, f"{socket.gethostname()} {os.getpid()}\n".encode())
         yield
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sleepkit import ops
 from sleepkit.errors import require, require_count
+from sleepkit.files import read_folder
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
 from sleepkit.model.outputs import BlocksOutput, PassView
@@ -375,17 +376,22 @@ class HybridLM(nn.Module):
 
         Raises:
             CheckpointError: if the folder exists and is not a sleepkit model.
+            OSError: if the disk refuses; what was there stays.
         """
         write_model(self, self.config, Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read a folder written by ``save``; nothing is ever unpickled.
+        """Read a folder written by ``save``; nothing is ever unpickled. Warns once for files that have no digest.
 
         Raises:
             CheckpointError: if the folder is missing, damaged or of another kind.
         """
-        model, weights = cls(read_config(folder)), Path(folder) / "model.safetensors"
+        return read_folder(Path(folder), cls._read)
+
+    @classmethod
+    def _read(cls, folder: Path) -> Self:
+        model, weights = cls(read_config(folder)), folder / "model.safetensors"
         model.to(stored_dtype(weights))
         load_weights(model, weights)
         return model

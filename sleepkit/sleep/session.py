@@ -3,7 +3,6 @@
 Axes: B sequence, T token, E channel, W vocabulary.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -11,14 +10,16 @@ import torch
 from torch import Tensor
 
 from sleepkit.errors import CheckpointError, one_line, require, require_count
-from sleepkit.files import whole_folder
+from sleepkit.files import read_folder, seals, tensors, whole_folder
 from sleepkit.model import HybridLM, ModelState, WindowCache
 from sleepkit.model.hybrid import TOKEN_TYPES
 from sleepkit.model.state import AttentionCache, Sight
+from sleepkit.model.storage import read_tensors, write_tensors
 from sleepkit.sleep.schedule import SleepConfig
 
 SESSION_FORMAT = "sleepkit-session"
 SESSION_VERSION = 1
+_NOTED = ("format", "version", "model", "sleep", "batch_size", "length", "n_read", "n_sleeps", "tensors")
 
 
 class _Awake(NamedTuple):
@@ -133,9 +134,12 @@ class Session:
         return twin
 
     def save(self, path: str | Path) -> None:
-        """Write the session (fast weights, open window, settings) to a folder, whole or not at all."""
-        from safetensors.torch import save_file
+        """Write the session (fast weights, open window, settings) to a folder, whole or not at all.
 
+        Raises:
+            CheckpointError: if the path exists and is not a session.
+            OSError: if the disk refuses; an earlier session stays.
+        """
         target = Path(path)
         if target.exists() and not (target / "session.json").exists():
             raise CheckpointError(f"path: must be new or a sleepkit session, got {str(target)!r}")
@@ -150,35 +154,37 @@ class Session:
             "n_sleeps": self.n_sleeps,
         }
         with whole_folder(target) as temporary:
-            save_file(
-                {name: tensor.contiguous().clone() for name, tensor in self._tensors().items()},
-                temporary / "session.safetensors",
-            )
-            (temporary / "session.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+            held = temporary / "session.safetensors"
+            write_tensors({name: tensor.contiguous().clone() for name, tensor in self._tensors().items()}, held)
+            description["tensors"] = tensors.stored_digest(held)
+            (temporary / "session.json").write_text(seals.json_text(description))
 
     @classmethod
     def load(cls, path: str | Path, model: HybridLM) -> Self:
-        """Read a folder written by ``save``, for the same model configuration.
+        """Read a folder written by ``save``, for the same model configuration; warn once for files that have no digest.
 
         Raises:
             CheckpointError: if it is missing, damaged, of another kind or of another model.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        return read_folder(Path(path), lambda folder: cls._read(folder, model))
 
-        folder = Path(path)
+    @classmethod
+    def _read(cls, folder: Path, model: HybridLM) -> Self:
+        note, held = folder / "session.json", folder / "session.safetensors"
         try:
-            description = json.loads((folder / "session.json").read_text())
+            description = seals.json_data(note.read_bytes(), _NOTED, source=note)
             if description["format"] != SESSION_FORMAT or description["version"] != SESSION_VERSION:
                 raise KeyError(f"format {SESSION_FORMAT!r} version {SESSION_VERSION}")
             same_model = description["model"] == model.config.digest()
             session = cls(model, SleepConfig.from_dict(description["sleep"]), batch_size=description["batch_size"])
-            tensors = load_file(folder / "session.safetensors", device=str(model.embedding.weight.device))
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            stored = read_tensors(held, device=str(model.embedding.weight.device))
+            if description.get("tensors") != tensors.stored_digest(held):
+                raise KeyError("session.safetensors of another session")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"path: must be a whole sleepkit session ({one_line(error)}), got {str(folder)!r}") from None
         if not same_model:
             raise CheckpointError(f"path: must be a session of this model's configuration, got {str(folder)!r}")
-        session._restore(tensors, description, folder)
+        session._restore(stored, description, folder)
         return session
 
     def _open_window(self) -> _Awake:
@@ -248,17 +254,17 @@ class Session:
             named["entered"] = torch.cat(self._awake.entered, dim=1)
         return named
 
-    def _restore(self, tensors: dict[str, Tensor], description: dict[str, int], folder: Path) -> None:
+    def _restore(self, stored: dict[str, Tensor], description: dict[str, int], folder: Path) -> None:
         try:
             n_read, n_sleeps, length = (int(description[name]) for name in ("n_read", "n_sleeps", "length"))
             if n_read < length:
                 raise ValueError(f"n_read {n_read} is less than the {length} tokens of the window")
-            sight = self._stored_sight(tensors, n_read - length)
-            state, begin = (self._stored_state(tensors, name, sight) for name in ("state", "start"))
+            sight = self._stored_sight(stored, n_read - length)
+            state, begin = (self._stored_state(stored, name, sight) for name in ("state", "start"))
             fresh = self._awake.cache.layers
-            layers = tuple(type(c)(**{f: tensors[f"cache.{i}.{f}"] for f in c._fields}) for i, c in enumerate(fresh))
-            looped = (tensors["looped"],) if "looped" in tensors else ()
-            entered = (tensors["entered"],) if looped and self.model.config.input_injection else ()
+            layers = tuple(type(c)(**{f: stored[f"cache.{i}.{f}"] for f in c._fields}) for i, c in enumerate(fresh))
+            looped = (stored["looped"],) if "looped" in stored else ()
+            entered = (stored["entered"],) if looped and self.model.config.input_injection else ()
             held = [piece.shape[1] for piece in (*looped, *entered)] or [0]
             held += [layer.keys.shape[2] for layer in layers if isinstance(layer, AttentionCache)]
             if set(held) != {length}:
@@ -268,33 +274,33 @@ class Session:
         self._state, self.n_read, self.n_sleeps = state, n_read, n_sleeps
         self._awake = _Awake(WindowCache(layers, length), looped, begin, length, entered)
 
-    def _stored_state(self, tensors: dict[str, Tensor], name: str, sight: Sight | None) -> ModelState:
+    def _stored_state(self, stored: dict[str, Tensor], name: str, sight: Sight | None) -> ModelState:
         fresh = self._state
-        fast_weights = tuple(self._like(tensors, f"{name}.{i}", layer) for i, layer in enumerate(fresh.fast_weights))
-        tails = tuple(self._like(tensors, f"{name}.tail.{i}", layer) for i, layer in enumerate(fresh.conv_tails))
+        fast_weights = tuple(self._like(stored, f"{name}.{i}", layer) for i, layer in enumerate(fresh.fast_weights))
+        tails = tuple(self._like(stored, f"{name}.tail.{i}", layer) for i, layer in enumerate(fresh.conv_tails))
         return ModelState(fast_weights, sight, tails)
 
-    def _stored_sight(self, tensors: dict[str, Tensor], n_before: int) -> Sight | None:
+    def _stored_sight(self, stored: dict[str, Tensor], n_before: int) -> Sight | None:
         """Return what is carried of the ``n_before`` tokens read before the open window."""
         fresh = self._state.sight
         if fresh is None:
             return None
         n_carried = min(fresh.sliding_len - 1, n_before)
 
-        def stored(number: int, layer: AttentionCache) -> AttentionCache:
+        def look(number: int, layer: AttentionCache) -> AttentionCache:
             batch, heads, _, channels = layer.keys.shape
             names = (f"carried.{number}.{field}" for field in layer._fields)
-            return AttentionCache(*(self._shaped(tensors, name, (batch, heads, n_carried, channels)) for name in names))
+            return AttentionCache(*(self._shaped(stored, name, (batch, heads, n_carried, channels)) for name in names))
 
-        carried = (None if layer is None else stored(number, layer) for number, layer in enumerate(fresh.carried))
+        carried = (None if layer is None else look(number, layer) for number, layer in enumerate(fresh.carried))
         return fresh._replace(carried=tuple(carried))
 
     @classmethod
-    def _like(cls, tensors: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:
-        return None if like is None else cls._shaped(tensors, name, tuple(like.shape))
+    def _like(cls, stored: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:
+        return None if like is None else cls._shaped(stored, name, tuple(like.shape))
 
     @staticmethod
-    def _shaped(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
-        if tensors[name].shape != shape:
-            raise ValueError(f"{name} has shape {list(tensors[name].shape)}")
-        return tensors[name]
+    def _shaped(stored: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+        if stored[name].shape != shape:
+            raise ValueError(f"{name} has shape {list(stored[name].shape)}")
+        return stored[name]

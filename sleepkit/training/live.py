@@ -10,8 +10,6 @@ no two processes train in one folder.
 
 import contextlib
 import dataclasses
-import fcntl
-import json
 import os
 import socket
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sleepkit.errors import CheckpointError, StoreError, one_line
+from sleepkit.files import holds, seals
 from sleepkit.training.history import Row, Validation
 
 LIVE = "live.jsonl"
@@ -38,19 +37,16 @@ class LiveLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._handle = os.open(folder / LIVE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        end = time.monotonic() + _PATIENCE_S
-        while not _hold(self._handle, fcntl.LOCK_EX):
-            if time.monotonic() > end:
-                os.close(self._handle)
-                raise CheckpointError(f"folder: must be trained in by one process at a time, got {str(folder)!r}")
-            time.sleep(0.01)
+        hold = holds.take(folder / LIVE, patience_s=_PATIENCE_S)
+        if hold is None:
+            raise CheckpointError(f"folder: must be trained in by one process at a time, got {str(folder)!r}")
+        self._hold = hold
 
     def begin(self, rows: Sequence[Row], validations: Sequence[Validation]) -> None:
         """Write the log anew: who trains, and the history up to the checkpoint it goes on from."""
         began = {"pid": os.getpid(), "host": socket.gethostname(), "time_s": round(time.time(), 3)}
         known = [*({"row": row} for row in rows), *({"validation": each} for each in validations)]
-        os.ftruncate(self._handle, 0)
+        os.truncate(self._hold.handle, 0)
         self._write({"began": began}, *known)
 
     def row(self, row: Row) -> None:
@@ -67,12 +63,12 @@ class LiveLog:
 
     def close(self) -> None:
         """Let the file go."""
-        os.close(self._handle)
+        self._hold.release()
 
     def _write(self, *lines: dict[str, Any]) -> None:
-        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        data = "".join(map(seals.json_line, lines)).encode()
         while data:
-            data = data[os.write(self._handle, data) :]
+            data = data[os.write(self._hold.handle, data) :]
 
 
 @contextlib.contextmanager
@@ -103,7 +99,7 @@ class Told:
         began: process id, host and time (seconds since the epoch) of the process that wrote it; None if it never came so far.
         rows: rows of the history, in order.
         validations: counts on held-out examples, in order.
-        outcome: how it ended; None if it goes on or was killed, see ``is_held``.
+        outcome: how it ended; None if it goes on or was killed, see ``files.holds``.
         error: what went wrong, where something did.
     """
 
@@ -130,7 +126,7 @@ def read_live(folder: Path) -> Told:
     began, outcome, why = None, None, ""
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
-            ((kind, value),) = json.loads(line).items()
+            ((kind, value),) = seals.line_data(line, source=path).items()
             if kind == "row":
                 rows.append({name: float(measured) for name, measured in value.items()})
             elif kind == "validation":
@@ -144,23 +140,3 @@ def read_live(folder: Path) -> Told:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise StoreError(f"path: must hold a live log, got line {number} of {str(path)!r}: {line[:60]!r}") from None
     return Told(began, tuple(rows), tuple(validations), outcome, why)
-
-
-def is_held(path: Path) -> bool:
-    """Return whether a process holds a file, as one holds the live log of the run it trains."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _hold(handle, fcntl.LOCK_SH)
-    finally:
-        os.close(handle)
-
-
-def _hold(handle: int, kind: int) -> bool:
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -3,7 +3,6 @@
 Axes: B example, X window, N pass, F feature (an entry of S), P place, C class, O output.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,8 @@ from safetensors.numpy import save_file
 from scipy.linalg import helmert
 
 from sleepkit.errors import require
-from sleepkit.files import whole_file
+from sleepkit.files import seals, whole_file, write_whole
+from sleepkit.files.tensors import PLACEHOLDER, fill, os_errors, stored_digest
 from sleepkit.model import HybridLM, PassView
 from sleepkit.results import as_attrs, provenance
 from sleepkit.seeds import stream
@@ -260,7 +260,7 @@ def _write(folder: Path, card: Card, counts: xr.Dataset, tensors: dict[str, np.n
         "sleep": card.sleep.to_dict(),
         "counts": counts.to_dict(),
     }
-    with whole_file(weights) as temporary:
-        save_file(tensors, temporary)
-    with whole_file(note) as temporary:
-        temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+    with whole_file(weights) as temporary, os_errors():
+        save_file(tensors, temporary, metadata={seals.KEY: PLACEHOLDER})
+        fill(temporary)
+    write_whole(note, seals.json_text({**data, "tensors": stored_digest(weights)}, indent=1))

@@ -1,9 +1,9 @@
 """Where bundled and published models lie, and what identifies their weights. No torch."""
 
-import hashlib
 from pathlib import Path
 
-from sleepkit.errors import InvalidInputError, require
+from sleepkit.errors import CheckpointError, InvalidInputError, one_line, require
+from sleepkit.files import tensors
 
 _SHELF = Path(__file__).resolve().parent
 
@@ -29,5 +29,13 @@ def folder_of(name: str) -> Path:
 
 
 def weights_digest(folder: Path) -> str:
-    """Return 32 hex digits that identify the file of weights in a folder."""
-    return hashlib.blake2b((folder / "model.safetensors").read_bytes(), digest_size=16).hexdigest()
+    """Return 32 hex digits that identify the file of weights in a folder, whether or not it holds a digest of its own.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    path = folder / "model.safetensors"
+    try:
+        return tensors.unsealed_digest(path, digest_size=16)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"weights: must be the model's own safetensors ({one_line(error)}), got {str(path)!r}") from None

@@ -1,6 +1,5 @@
 """Publishing a model: weights, card and the traces it is first seen with, in one folder."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import xarray as xr
 
 from sleepkit import results
 from sleepkit.analysis.trace import trace_batch
+from sleepkit.files import seals, write_whole
 from sleepkit.model import HybridLM
 from sleepkit.tasks.explore import at_depth
 from sleepkit.training import Run, evaluate
@@ -77,9 +77,9 @@ def publish(
         "provenance": origin,
         "accuracy": accuracy.to_dict(),
     }
-    (target / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+    write_whole(target / "card.json", seals.json_text(card, indent=1))
     made = load_card(str(target))
-    (target / "README.md").write_text(_readme(made))
+    write_whole(target / "README.md", _readme(made))
     write_openings(str(target))
     for other in probe_files(target):
         other.unlink(missing_ok=True)

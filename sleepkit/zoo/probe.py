@@ -6,7 +6,6 @@ little but the answer.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors.numpy import load_file
 
 from sleepkit import results
 from sleepkit.errors import CheckpointError, SleepkitError, one_line
+from sleepkit.files import seals, tensors
 from sleepkit.zoo.folder import folder_of, weights_digest
 from sleepkit.zoo.places import (
     ABSENT,
@@ -30,6 +30,7 @@ from sleepkit.zoo.places import (
 from sleepkit.zoo.readout import Readout
 
 PROBE_FORMAT = "sleepkit-probe"
+PROBE_KEYS = ("format", "weights_digest", "task", "task_options", "sleep", "counts", "tensors")
 PARTS = tuple(field.name for field in dataclasses.fields(Readout))
 WALK = "walk"
 
@@ -157,11 +158,11 @@ def load_probe(name: str) -> Probe:
     note, weights = probe_files(folder)
     _can(note.exists(), f"no probe is bundled with {name}")
     try:
-        data = json.loads(note.read_text())
+        data = seals.json_data(note.read_bytes(), PROBE_KEYS, source=note)
         if data["format"] != PROBE_FORMAT:
             raise ValueError(f"format {data['format']!r}")
         digest, counts = data["weights_digest"], xr.Dataset.from_dict(data["counts"])
-        probe = Probe(data["task"], data["task_options"], data["sleep"], counts, load_file(weights))
+        probe = Probe(data["task"], data["task_options"], data["sleep"], counts, _read_tensors(weights, data.get("tensors")))
         for group in probe.groups:
             probe.readout(group, 1)
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
@@ -174,6 +175,15 @@ def load_probe(name: str) -> Probe:
 def probe_files(folder: Path) -> tuple[Path, Path]:
     """Return where a probe lies in a model's folder: its note and its weights."""
     return folder / "probe.json", folder / "probe.safetensors"
+
+
+def _read_tensors(path: Path, digest: str | None) -> dict[str, np.ndarray]:
+    """Read the readouts, after their digest was checked, and whether it is the one in the note."""
+    tensors.check(path)
+    if tensors.stored_digest(path) != digest:
+        raise ValueError(f"{path.name} of another probe")
+    read: dict[str, np.ndarray] = load_file(path)
+    return read
 
 
 def _laid_out(places: Places, order: np.ndarray, decoded: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> xr.Dataset:

@@ -12,10 +12,12 @@ import xarray as xr
 
 from sleepkit import results
 from sleepkit.errors import CheckpointError, StoreError, one_line
+from sleepkit.files import seals
 from sleepkit.results.shares import CONFIDENCE, gain_by_depth, wilson_interval
 from sleepkit.zoo.folder import folder_of
 
 CARD_FORMAT = "sleepkit-card"
+CARD_KEYS = ("format", "summary", "settings", "provenance", "accuracy")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,7 @@ def whole_card(folder: Path) -> Iterator[dict[str, Any]]:
     """
     path = folder / "card.json"
     try:
-        card = json.loads(path.read_text())
+        card = seals.json_data(path.read_bytes(), CARD_KEYS, source=path)
         if card["format"] != CARD_FORMAT:
             raise ValueError(f"format {card['format']!r}")
         yield card

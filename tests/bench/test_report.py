@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sleepkit.bench.readme import performance
 
 from sleepkit.bench import report
-from sleepkit.bench.readme import performance
 from sleepkit.bench.rows import ROWS, held_against
 from sleepkit.cli import main
 from sleepkit.errors import InvalidInputError

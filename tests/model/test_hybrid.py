@@ -24,6 +24,7 @@ from tests.support.models import (
     small_config,
     small_model,
 )
+from tests.support.seals import change_note, unsealed
 from tests.support.trap import pickle_trap
 
 STACKS = ("attn gdn attn gdn", "gdn gdn", "attn attn", "gdn attn")
@@ -235,16 +236,12 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def change_config(saved: Path, **changes: object) -> None:
-    path = saved / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
 def test_loading_refuses_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"folder: must hold a readable config\.json"):
         HybridLM.load(tmp_path / "nowhere")
 
 
+@unsealed
 @pytest.mark.parametrize("text", ["", "not json", "[]", "3", '{"model_type": "llama"}', '{"format": "sleepkit-model"}'])
 def test_loading_refuses_a_foreign_config(saved: Path, text: str) -> None:
     (saved / "config.json").write_text(text)
@@ -256,7 +253,7 @@ def test_loading_refuses_a_foreign_config(saved: Path, text: str) -> None:
     "change", [{"format": "other"}, {"version": 2}, {"config": {}}, {"config": 3}, {"config": {"vocab_size": 7, "colour": "red"}}]
 )
 def test_loading_refuses_another_format_version_or_configuration(saved: Path, change: dict[str, object]) -> None:
-    change_config(saved, **change)
+    change_note(saved / "config.json", **change)
     with pytest.raises(CheckpointError, match=r"^folder: .*config\.json"):
         HybridLM.load(saved)
 
@@ -279,7 +276,7 @@ def test_loading_refuses_missing_weights(saved: Path) -> None:
     "changes", [{"width": 16}, {"vocab_size": 8}, {"layers": "attn gdn"}, {"layers": "attn gdn attn gdn gdn"}]
 )
 def test_loading_refuses_weights_of_another_shape(saved: Path, changes: dict[str, object]) -> None:
-    change_config(saved, config=small_config(**changes).to_dict())
+    change_note(saved / "config.json", config=small_config(**changes).to_dict())
     with pytest.raises(CheckpointError, match="weights: must be the model's own safetensors"):
         HybridLM.load(saved)
 

@@ -1,6 +1,5 @@
 """Streaming equals rollout, whatever the pieces; sessions are values; saved sessions go on bit for bit."""
 
-import json
 from pathlib import Path
 
 import hypothesis
@@ -9,12 +8,15 @@ import pytest
 import torch
 
 from sleepkit.errors import CheckpointError, InvalidInputError
+from sleepkit.files import tensors
 from sleepkit.model import HybridLM
+from sleepkit.model.storage import read_tensors, write_tensors
 from sleepkit.sleep import Session, SleepConfig, rollout
 from tests.support.batches import ask_at_the_end
 from tests.support.compare import assert_close, assert_same_bits
 from tests.support.doors import as_users_call_it
 from tests.support.models import LOOPS, assert_same_state, assert_states_close, random_tokens, small_model
+from tests.support.seals import change_note
 from tests.support.sessions import assert_same_session, read_in_pieces
 from tests.support.trap import pickle_trap
 
@@ -222,8 +224,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def change_description(saved: Path, **changes: object) -> None:
-    path = saved / "session.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    change_note(saved / "session.json", **changes)
 
 
 def assert_refused(saved: Path, model: HybridLM | None = None) -> None:
@@ -272,11 +273,11 @@ def test_loading_refuses_a_description_that_does_not_fit(saved: Path, change: di
 
 
 def test_loading_refuses_a_cache_that_does_not_fit_the_window(saved: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    tensors = load_file(saved / "session.safetensors")
-    tensors["cache.0.keys"] = tensors["cache.0.keys"][:, :, :2].contiguous()
-    save_file(tensors, saved / "session.safetensors")
+    held = saved / "session.safetensors"
+    named = read_tensors(held)
+    named["cache.0.keys"] = named["cache.0.keys"][:, :, :2].contiguous()
+    write_tensors(named, held)
+    change_note(saved / "session.json", tensors=tensors.stored_digest(held))
     assert_refused(saved)
 
 

@@ -1,6 +1,5 @@
 """Streaming under sliding eviction equals rollout; what a session holds stays bounded; saved sessions go on bit for bit."""
 
-import json
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +11,7 @@ from sleepkit.sleep import Session, SleepConfig, rollout
 from tests.support.batches import ask_at_the_end
 from tests.support.compare import assert_close, assert_same_bits
 from tests.support.models import LOOPS, assert_same_state, assert_states_close, random_tokens, small_model
+from tests.support.seals import change_note
 from tests.support.sessions import assert_same_session, read_in_pieces
 
 SLEEP = SleepConfig(n_passes=3, window_len=5, eviction="sliding")
@@ -121,7 +121,6 @@ def test_a_saved_session_goes_on_bit_for_bit(tmp_path: Path, loop: str | tuple[i
 @pytest.mark.parametrize("change", [{"n_read": 6}, {"n_read": 1}, {"n_read": 0}])
 def test_loading_refuses_a_number_of_carried_tokens_that_does_not_fit(tmp_path: Path, change: dict[str, int]) -> None:
     session_after(8).save(tmp_path / "session")
-    path = tmp_path / "session" / "session.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    change_note(tmp_path / "session" / "session.json", **change)
     with pytest.raises(CheckpointError, match=r"^path: must be a whole sleepkit session"):
         Session.load(tmp_path / "session", small_model())

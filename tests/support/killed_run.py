@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from sleepkit import files
+from sleepkit.files import writer
 from sleepkit.training import train
 from tests.support.runs import tiny_settings
 
@@ -21,14 +21,14 @@ def die() -> None:
 def main(folder: str, moment: str) -> None:
     """Train until the moment comes."""
     kind, _, step = moment.rpartition("-")
-    sync = files.sync
+    sync = writer.sync
 
     def sync_or_die(path: Path) -> None:
         if kind == "while-writing" and f"checkpoint-{int(step):08d}" in str(path):
             die()
         sync(path)
 
-    files.sync = sync_or_die
+    writer.sync = sync_or_die
     train(
         tiny_settings(),
         folder=folder,

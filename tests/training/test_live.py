@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from sleepkit.errors import CheckpointError, StoreError
+from sleepkit.files.holds import is_held
 from sleepkit.training import train
 from sleepkit.training.history import as_dataset
-from sleepkit.training.live import LIVE, LiveLog, is_held, read_live
+from sleepkit.training.live import LIVE, LiveLog, read_live
 from tests.support.runs import tiny_settings
+from tests.support.seals import unsealed
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -84,6 +86,7 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path, monkeypatch: p
     assert (tmp_path / LIVE).read_bytes() == before
 
 
+@unsealed
 def test_a_torn_last_line_is_not_read_and_a_damaged_one_inside_is_named(tmp_path: Path) -> None:
     row = json.dumps({"row": {"step": 1, "loss": 2.0}})
     (tmp_path / LIVE).write_text(f'{row}\n{{"row": {{"st')

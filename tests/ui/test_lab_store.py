@@ -16,6 +16,9 @@ from sleepkit.ui.lab.labels import differing, labels
 from sleepkit.ui.lab.store import DrawnPasses, RunStore
 from tests.support.lab import finished_run, stopped_run
 from tests.support.runs import tiny_settings
+from tests.support.seals import unsealed
+
+pytestmark = unsealed
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_finished_and_stopped_runs_are_read_and_foreign_folders_named_with_the_r
     reasons = {each.key: each.reason for each in shelf.unreadable}
     assert reasons.keys() == {"notes", "broken"}
     assert "must hold the settings.json of a training run, got ['todo.txt']" in reasons["notes"]
-    assert reasons["broken"].startswith("settings.json: ")
+    assert reasons["broken"].startswith("folder: must hold readable settings of a run (")
     assert all("\n" not in reason for reason in reasons.values())
 
 

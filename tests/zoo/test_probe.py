@@ -17,6 +17,7 @@ from sleepkit.tasks.explore import at_depth
 from sleepkit.zoo.places import ABSENT, automaton_classes, automaton_places, walk_classes, walk_name, walk_places
 from sleepkit.zoo.probe import WALK, Probe
 from sleepkit.zoo.readout import Readout, coded, probabilities
+from tests.support.seals import unsealed
 from tests.zoo.test_record import imports_torch
 
 FOLDER = Path(zoo.__file__).parent
@@ -226,6 +227,7 @@ def test_a_probe_of_other_weights_is_refused(copied: Path) -> None:
         zoo.load_probe(str(copied))
 
 
+@unsealed
 @pytest.mark.parametrize("damage", ["{}", "[]", "", '{"format": "other"}'])
 def test_a_damaged_note_is_refused(copied: Path, damage: str) -> None:
     (copied / "probe.json").write_text(damage)

@@ -1,6 +1,5 @@
 """Runs in processes of their own: started, stopped with a checkpoint, gone on with. They outlive the page and its server."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -10,9 +9,11 @@ from pathlib import Path
 from sleepkit.errors import refuse, require, require_count
 from sleepkit.experiments import detached
 from sleepkit.experiments.cell import cell_folder
+from sleepkit.files import holds
+from sleepkit.files.holds import is_held
 from sleepkit.training import TrainSettings
-from sleepkit.training.checkpoint import claim_folder
-from sleepkit.training.live import LIVE, is_held
+from sleepkit.training.checkpoint import NOTE, claim_folder
+from sleepkit.training.live import LIVE
 from sleepkit.ui.lab.store import RunRecord
 
 _DESK = ".lab"
@@ -47,7 +48,7 @@ class Launcher:
         """
         self.require_writable("start")
         folder = cell_folder(settings, self._root)
-        require(not (folder / detached.NOTE).exists(), "run", "must be new; this one is in the list", folder.name)
+        require(not (folder / NOTE).exists(), "run", "must be new; this one is in the list", folder.name)
         self._launch(folder, settings)
         return folder.name
 
@@ -97,21 +98,18 @@ class Launcher:
             seat = self._take_seat()
             try:
                 claim_folder(folder, settings)
-                key = folder.relative_to(self._root).as_posix()
-                self._processes[key] = detached.start(folder, holding=seat)
-            finally:
-                os.close(seat)
+                process = detached.start(folder, holding=seat.handle)
+            except BaseException:
+                seat.release()
+                raise
+            seat.hand_over(process.pid)
+            self._processes[folder.relative_to(self._root).as_posix()] = process
 
-    def _take_seat(self) -> int:
-        """Return the handle of a seat that was free and is held now."""
+    def _take_seat(self) -> holds.Hold:
+        """Return a seat that was free and is held now."""
         (self._root / _DESK).mkdir(parents=True, exist_ok=True)
         for number in range(self._limit):
-            handle = os.open(self._root / _DESK / f"seat-{number}", os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                continue
-            return handle
+            if seat := holds.take(self._root / _DESK / f"seat-{number}"):
+                return seat
         rule = f"must be at most {self._limit} at a time that were started from here; wait for it, or stop it"
         return refuse("runs", rule, self._limit + 1)

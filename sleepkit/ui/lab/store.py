@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,12 +12,13 @@ from typing import Literal
 import xarray as xr
 
 from sleepkit import results
-from sleepkit.errors import InvalidInputError, SleepkitError, StoreError, one_line, refuse
-from sleepkit.experiments.detached import NOTE
+from sleepkit.errors import SleepkitError, StoreError, one_line, refuse
 from sleepkit.experiments.work import LOCK
+from sleepkit.files.holds import is_held
 from sleepkit.training import TrainSettings, passes_at
+from sleepkit.training.checkpoint import NOTE, checkpoints, read_progress, read_settings, step_of
 from sleepkit.training.history import Row, Validation, as_dataset
-from sleepkit.training.live import LIVE, is_held, read_live
+from sleepkit.training.live import LIVE, read_live
 
 HISTORY, MODEL, PUBLISHED = "history.nc", Path("model", "model.safetensors"), "published"
 Status = Literal["training", "finished", "stopped", "failed", "interrupted", "new"]
@@ -186,11 +186,8 @@ def _read(key: str, folder: Path, checkpoint: Path | None, held: bool) -> RunRec
         raise StoreError(
             f"folder: must hold the {NOTE} of a training run, got {sorted(each.name for each in folder.iterdir())[:5]}"
         )
-    try:
-        settings = TrainSettings.from_json(note.read_text())
-    except (InvalidInputError, UnicodeDecodeError) as error:
-        raise StoreError(f"{NOTE}: {error}") from None
-    saved = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    settings = read_settings(folder)
+    saved = (step_of(checkpoint) or 0) if checkpoint else 0
     finished = (folder / HISTORY).exists() and (folder / MODEL).exists()
     told = read_live(folder) if (folder / LIVE).exists() else None
     if finished and not held:
@@ -238,8 +235,8 @@ def _saved_history(folder: Path, checkpoint: Path | None) -> xr.Dataset:
         return as_dataset([], [])
     path = checkpoint / "progress.json"
     try:
-        data = json.loads(path.read_text())
-        return _history(folder, data["rows"], data.get("validations", []))
+        data = read_progress(checkpoint)
+        return _history(folder, data["rows"], data["validations"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"checkpoint: must be whole ({error!r}), got {str(path)!r}") from None
 
@@ -261,8 +258,8 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _newest_checkpoint(folder: Path) -> Path | None:
-    numbered = [each for each in _subfolders(folder) if each.name.rpartition("-")[0] == "checkpoint" and each.name[11:].isdigit()]
-    return numbered[-1] if numbered else None
+    found = checkpoints(folder)
+    return found[-1] if found else None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
