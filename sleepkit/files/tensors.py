@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import mmap
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,6 @@ from sleepkit.files.seals import KEY, SealError, warn_unsealed
 PLACEHOLDER = "0" * 64
 _METADATA = "__metadata__"
 _LONGEST_HEADER = 100_000_000  # bytes, as in the format
-
-
-@contextlib.contextmanager
-def os_errors() -> Iterator[None]:
-    """Turn what safetensors says of the disk into the OSError that it is."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except SafetensorError as error:
-        if found := re.search(r"\(os error (\d+)\)", str(error)):
-            raise OSError(int(found[1]), str(error)) from None
-        raise
 
 
 def fill(path: Path) -> None:

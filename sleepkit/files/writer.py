@@ -47,14 +47,16 @@ def whole_file(path: Path | str, *, mode: int | None = None) -> Iterator[Path]:
     make_folder(target.parent)
     sweep(target.parent)
     temporary = beside(target, "part")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         usual = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
         yield temporary
         temporary.chmod(usual if mode is None else mode)
         sync(temporary)
         temporary.replace(target)
         sync(target.parent)
+    except OSError as error:
+        raise _told_of(error, temporary, target) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -83,8 +85,8 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     settle(target)
     sweep(target.parent)
     temporary = beside(target, "part")
-    temporary.mkdir()
     try:
+        temporary.mkdir()
         usual = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
         yield temporary
         for inner in sorted(temporary.rglob("*"), reverse=True):
@@ -94,6 +96,8 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         sync(temporary)
         _put_in_place(temporary, target)
         sync(target.parent)
+    except OSError as error:
+        raise _told_of(error, temporary, target) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -117,6 +121,14 @@ def sync(path: Path) -> None:
     except OSError as error:
         if not (path.is_dir() and error.errno in (errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)):
             raise
+
+
+def _told_of(error: OSError, temporary: Path, target: Path) -> OSError:
+    """Return an error that names the place and not what is made beside it, of which nobody knows."""
+    named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    if error.errno is None or not (named is None or Path(named) == temporary or temporary in Path(named).parents):
+        return error
+    return OSError(error.errno, error.strerror, str(target))
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sleepkit.errors import CheckpointError, InvalidInputError, one_line
+from sleepkit.errors import CheckpointError, InvalidInputError, naming, one_line
 from sleepkit.files import seals, tensors, whole_folder
 from sleepkit.model.config import ModelConfig
 
@@ -43,7 +43,7 @@ def write_weights(model: nn.Module, path: Path) -> None:
     """
     from safetensors.torch import save_model
 
-    with tensors.os_errors():
+    with naming(path):
         save_model(model, str(path), metadata={seals.KEY: tensors.PLACEHOLDER})
     tensors.fill(path)
 
@@ -56,7 +56,7 @@ def write_tensors(named: Mapping[str, Tensor], path: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    with tensors.os_errors():
+    with naming(path):
         save_file(dict(named), path, metadata={seals.KEY: tensors.PLACEHOLDER})
     tensors.fill(path)
 

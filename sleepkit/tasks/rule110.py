@@ -128,7 +128,8 @@ class Rule110:
         """
         check_batch_request(split, index, size)
         start, stop = index * size, (index + 1) * size
-        words, choice = [], []
+        words: list[np.ndarray] = []
+        choice: list[np.ndarray] = []
         for cut in cuts(_BLOCK, start, stop):
             for kept, drawn in zip((words, choice), _block(self.config, split, cut.number, cut.n_drawn), strict=True):
                 kept.append(drawn[cut.start : cut.stop])

@@ -12,6 +12,7 @@ another name than the trainer gives is never read and never removed: copies, bac
 """
 
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -89,7 +90,7 @@ def load_newest(folder: Path, model: nn.Module, optimiser: Optimiser) -> dict[st
     found = checkpoints(folder)
     if not found:
         return None
-    newest = found[-1]
+    newest = max(found, key=_step_inside)
     load_weights(model, newest / _MODEL)
     try:
         progress = read_progress(newest)
@@ -118,10 +119,15 @@ def read_progress(checkpoint: Path) -> dict[str, Any]:
             raise KeyError(f"{name} of another checkpoint")
     known = {name: data[name] for name in ("optimiser", "rows", "elapsed_s")}
     later = {"compile_s": float(data.get("compile_s", 0.0)), "validations": list(data.get("validations", []))}
-    step = int(data["step"])
-    if step != step_of(checkpoint):
-        raise ValueError(f"of step {step}, in the folder of another")
-    return {"step": step, **known, **later}
+    return {"step": int(data["step"]), **known, **later}
+
+
+def _step_inside(checkpoint: Path) -> int:
+    """Return the step that a checkpoint holds, which for somebody's copy under a later name is not the one of its name."""
+    try:
+        return int(json.loads((checkpoint / PROGRESS).read_bytes())["step"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return step_of(checkpoint) or 0
 
 
 def step_of(checkpoint: Path) -> int | None:

@@ -13,9 +13,9 @@ import xarray as xr
 from safetensors.numpy import save_file
 from scipy.linalg import helmert
 
-from sleepkit.errors import require
+from sleepkit.errors import naming, require
 from sleepkit.files import seals, whole_file, write_whole
-from sleepkit.files.tensors import PLACEHOLDER, fill, os_errors, stored_digest
+from sleepkit.files.tensors import PLACEHOLDER, fill, stored_digest
 from sleepkit.model import HybridLM, PassView
 from sleepkit.results import as_attrs, provenance
 from sleepkit.seeds import stream
@@ -260,7 +260,7 @@ def _write(folder: Path, card: Card, counts: xr.Dataset, tensors: dict[str, np.n
         "sleep": card.sleep.to_dict(),
         "counts": counts.to_dict(),
     }
-    with whole_file(weights) as temporary, os_errors():
+    with whole_file(weights) as temporary, naming(weights):
         save_file(tensors, temporary, metadata={seals.KEY: PLACEHOLDER})
         fill(temporary)
     write_whole(note, seals.json_text({**data, "tensors": stored_digest(weights)}, indent=1))
