@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.robustness.forked import Outcome, in_child
+from tests.robustness.forked import Outcome, in_child, made_whole
 from tests.robustness.tally import Tally
 from tests.robustness.things import BUNDLE, CELL, CHECKPOINT, MODEL, NOTEBOOK, RESULT, RUN, SESSION, SWEEP, TRACE, Thing
 
@@ -98,9 +98,9 @@ def corrupt(*, n_each: int, seed: int) -> dict[str, Any]:
         draw = random.Random(f"{seed} {thing.name}")
         with tempfile.TemporaryDirectory() as made:
             whole = Path(made)
-            assert in_child(lambda: thing.save(whole, 0), timeout_s=300).ending == "returned"  # noqa: B023
+            made_whole(in_child(lambda: thing.save(whole, 0), timeout_s=300))  # noqa: B023
             expected = in_child(lambda: thing.read(whole))  # noqa: B023
-            assert expected.ending == "returned", expected
+            made_whole(expected)
             told[thing.name] = _corrupt_one(thing, whole, expected, draw, n_each).as_dict()
     return told
 

@@ -57,6 +57,16 @@ def in_child(work: Callable[[], Any], *, timeout_s: float = 30.0) -> Outcome:
     return Outcome(ending, value)
 
 
+def made_whole(outcome: Outcome) -> None:
+    """Refuse to go on from anything but work that came to its end.
+
+    Raises:
+        RuntimeError: telling how it ended.
+    """
+    if outcome.ending != "returned":
+        raise RuntimeError(f"{outcome.ending}: {outcome.value}")
+
+
 def quiet() -> None:
     """Send what this process prints, and what C code in it prints, nowhere."""
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -18,7 +18,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from sleepkit import results
-from tests.robustness.forked import in_child, quiet
+from tests.robustness.forked import in_child, made_whole, quiet
 from tests.robustness.tally import Tally
 from tests.robustness.things import CELL, CHECKPOINT, MODEL, RESULT, RUN, SESSION, SWEEP, TRACE, Thing, digest, files, lasting
 from tests.robustness.tracer import traced
@@ -52,7 +52,7 @@ def kill_work(*, most: int | None, at_random: int, seed: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as made:
             whole = Path(made)
             began = time.monotonic()
-            assert in_child(lambda: thing.save(whole, 0), timeout_s=300).ending == "returned"  # noqa: B023
+            made_whole(in_child(lambda: thing.save(whole, 0), timeout_s=300))  # noqa: B023
             took_s = time.monotonic() - began
             expected = _content(thing, whole)
             for name, kill in _kills(thing, None, most, at_random, moments, took_s):
@@ -74,10 +74,10 @@ def _kill_saving(thing: Thing, tally: Tally, moments: random.Random, *, earlier:
         old, new = Path(made) / "old", Path(made) / "new"
         old.mkdir()
         if earlier:
-            assert in_child(lambda: thing.save(old, 0)).ending == "returned"
+            made_whole(in_child(lambda: thing.save(old, 0)))
         shutil.copytree(old, new)
         began = time.monotonic()
-        assert in_child(lambda: thing.save(new, 1)).ending == "returned"
+        made_whole(in_child(lambda: thing.save(new, 1)))
         took_s = time.monotonic() - began
         readings = {"old": in_child(lambda: thing.read(old)), "new": in_child(lambda: thing.read(new))}
         for name, kill in _kills(thing, old, most, at_random, moments, took_s):

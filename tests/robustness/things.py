@@ -84,7 +84,7 @@ def settings() -> TrainSettings:
 def save_and_read_arrays() -> None:
     """Write and read a Dataset and a tree, which imports more than all else does."""
     with tempfile.TemporaryDirectory() as made:
-        for thing in (RESULT, TRACE, NOTEBOOK):
+        for thing in (RESULT, TRACE, NOTEBOOK, SESSION):  # the last one builds the kernels in C, where nobody has yet
             thing.save(Path(made), 0)
             thing.read(Path(made))
     results.provenance()
