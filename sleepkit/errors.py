@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -89,6 +89,25 @@ def require(condition: bool, argument: str, rule: str, value: object) -> None:
     """
     if not condition:
         refuse(argument, rule, value)
+
+
+def require_known(argument: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not known; the message lists those that are, and the nearest one first where one is near.
+
+    Raises:
+        InvalidInputError: naming the argument.
+    """
+    names = list(known)
+    if name not in names:
+        refuse(argument, f"must be one of {', '.join(names)}{nearest(name, names)}", name)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" with the known name that a mistyped one is nearest to; "" if none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(name[:MOST_CHARACTERS], list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def require_count(argument: str, value: object, *, least: int = 1, or_none: bool = False) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepkit import published
-from sleepkit.errors import InvalidInputError, NotebookError, one_line, refuse, require, require_count
+from sleepkit.errors import InvalidInputError, NotebookError, nearest, one_line, refuse, require, require_count
 from sleepkit.files import whole_file
 from sleepkit.jupyter import in_own_event_loop, kernel_manager
 from sleepkit.settings import coerce
@@ -59,7 +59,7 @@ def notebook_path(name_or_path: str | Path) -> Path:
     known = names()
     fitting = [name for name in known if name.startswith(str(name_or_path))]
     chosen = [str(name_or_path)] if str(name_or_path) in known else fitting
-    rule = f"must be a path or fit one of the known names ({', '.join(known)})"
+    rule = f"must be a path or fit one of the known names ({', '.join(known)}){nearest(str(name_or_path), known)}"
     require(len(chosen) == 1, "notebook", rule, str(name_or_path))
     return FOLDER / f"{chosen[0]}.ipynb"
 
@@ -79,14 +79,6 @@ def notebook_parameters(name_or_path: str | Path) -> dict[str, Parameter]:
     except SyntaxError as error:
         refuse(where, f"must be Python ({error.msg})", error.text)
     return dict(_parameter(statement, where) for statement in statements)
-
-
-def parse_parameter(text: str) -> Any:
-    """Return the value a command line means: JSON where it is JSON, the bare string otherwise."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def check_parameters(scope: Mapping[str, Any], types: Mapping[str, Any], *, at_least: Mapping[str, float] | None = None) -> None:

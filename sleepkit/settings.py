@@ -5,15 +5,18 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
-from sleepkit.errors import refuse, require
+from sleepkit.errors import nearest, one_line, refuse, require
 
 SettingsClass = TypeVar("SettingsClass", bound=type)
+MOST_LEVELS = 40
+MOST_DIGITS = 20
 
 
 class Settings:
@@ -66,8 +69,8 @@ class Settings:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
-            refuse(cls.__name__, f"must be JSON ({error})", text[:60])
+        except (ValueError, RecursionError) as error:  # no JSON, or an integer of thousands of digits, or as many levels
+            refuse(cls.__name__, f"must be JSON ({one_line(error)})", text[:60])
         return cls.from_dict(data)
 
     def digest(self) -> str:
@@ -82,14 +85,16 @@ class Settings:
     def with_overrides(self, *overrides: str) -> Self:
         """Return a copy with dotted overrides applied, e.g. ``"sleep.n_passes=4"``; values are JSON or bare strings.
 
+        All are applied before anything is checked, so that the order of different names means nothing; the last one of a name
+        counts.
+
         Raises:
-            InvalidInputError: if an override is malformed or names no setting.
+            InvalidInputError: if an override is malformed or names no setting, or the whole breaks a rule.
         """
-        result = self
-        for override in overrides:
-            path, value = parse_override(override)
-            result = _set_path(result, path.split("."), value, override)
-        return result
+        tree = self.to_dict()
+        for path, value in sorted(parse_overrides(overrides).items(), key=lambda given: given[0].count(".")):
+            _set_path(tree, self, path.split("."), value, f"override {path}")
+        return self.from_dict(tree)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -208,30 +213,116 @@ def _counted(value: Any) -> Any:
     return {name: _counted(now) for name, (now, default) in given.items() if name not in value.LATER or now != default}
 
 
-def parse_override(override: str) -> tuple[str, Any]:
-    """Split ``"name=value"`` at its first "="; the value is JSON or a bare string.
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """Return values by name, from texts like ``"sleep.n_passes=4"``; the last one of a name counts.
 
     Raises:
-        InvalidInputError: if the name or the "=" is missing.
+        InvalidInputError: if a text is malformed.
+    """
+    return dict(map(parse_override, overrides))
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Split ``"name=value"`` at its first "="; the value is JSON or a bare string (see ``parse_value``).
+
+    Raises:
+        InvalidInputError: if the name or the "=" is missing, or the value is none that a setting could have.
     """
     path, separator, text = override.partition("=")
-    require(bool(separator and path), "override", "must look like name.name=value", override)
-    return path, _parse(text)
+    names = path.split(".")
+    good = bool(separator) and all(names) and len(names) <= MOST_LEVELS
+    require(good, "override", "must look like name.name=value", override)
+    return path, parse_value(text, f"override {path}")
 
 
-def _parse(text: str) -> Any:
+def parse_value(text: str, where: str) -> Any:
+    """Return the value that somebody typed: JSON where it is JSON, the bare string otherwise.
+
+    Raises:
+        InvalidInputError: if it is JSON that no setting could hold (see ``strict_json``), or holds characters that no text has.
+    """
     try:
-        return json.loads(text)
+        return strict_json(text, where)
     except json.JSONDecodeError:
-        return text
+        return _checked(text, where, 0)
 
 
-def _set_path(target: Any, path: list[str], value: Any, override: str) -> Any:
+def strict_json(text: str, where: str) -> Any:
+    """Return JSON data that any setting could hold, wherever the text comes from.
+
+    Refused are more than 40 levels, integers of more than 20 digits, numbers that are not finite, names given twice in one
+    object, NUL and halves of surrogate pairs.
+
+    Raises:
+        JSONDecodeError: if the text is not JSON.
+        InvalidInputError: if it is, and is refused.
+    """
+    try:
+        data = json.loads(
+            text,
+            parse_int=lambda digits: _integer(digits, where),
+            parse_float=lambda digits: _finite(digits, where),
+            parse_constant=lambda name: refuse(where, "must be a finite number", name),
+            object_pairs_hook=lambda pairs: _object(pairs, where),
+        )
+    except RecursionError:
+        refuse(where, f"must have at most {MOST_LEVELS} levels", text)
+    return _checked(data, where, 0)
+
+
+def parse_integer(text: str) -> int:
+    """Return the integer of a text in plain digits, with a sign or not: no spaces, underscores or digits of other scripts.
+
+    Raises:
+        InvalidInputError: if it is none, or has more than 20 digits.
+    """
+    require(re.fullmatch("[+-]?[0-9]+", text) is not None, "number", "must be an integer in plain digits", text)
+    return _integer(text, "number")
+
+
+def _integer(digits: str, where: str) -> int:
+    require(len(digits) <= MOST_DIGITS, where, f"must be a number of at most {MOST_DIGITS} digits", digits)
+    return int(digits)
+
+
+def _finite(digits: str, where: str) -> float:
+    number = float(digits)
+    require(abs(number) <= sys.float_info.max, where, "must be a finite number", digits)
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    made = dict(pairs)
+    require(len(made) == len(pairs), where, "must hold each name once", [name for name, _ in pairs])
+    return made
+
+
+def _checked(value: Any, where: str, level: int) -> Any:
+    """Return JSON data as it is; refuse too many levels, and text that neither a file nor a terminal takes."""
+    require(level <= MOST_LEVELS, where, f"must have at most {MOST_LEVELS} levels", value)
+    if isinstance(value, str):
+        good = "\0" not in value and not any("\ud800" <= mark <= "\udfff" for mark in value)
+        require(good, where, "must be text without NUL and halves of surrogate pairs", value)
+    elif isinstance(value, list):
+        for item in value:
+            _checked(item, where, level + 1)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _checked(name, where, level + 1)
+            _checked(item, where, level + 1)
+    return value
+
+
+def _set_path(tree: Any, target: Any, path: list[str], value: Any, where: str) -> None:
+    """Set a value in plain data; ``target`` is what the data was before, and knows the names."""
     name, rest = path[0], path[1:]
     if isinstance(target, Settings):
         known = _names(target)
-        require(name in known, "override", f"{name!r} is no setting; known: {', '.join(known)}", override)
-        child = _set_path(getattr(target, name), rest, value, override) if rest else value
-        return target.replace(**{name: child})
-    require(isinstance(target, dict), "override", f"{name!r} has nothing below it", override)
-    return {**target, name: _set_path(target.get(name, {}), rest, value, override) if rest else value}
+        unknown = f"{name!r} is no setting; known: {', '.join(known)}{nearest(name, known)}"
+        require(name in known, where, unknown, value)
+    require(isinstance(tree, dict), where, f"{name!r} has nothing below it", value)
+    if not rest:
+        tree[name] = value
+        return
+    below = getattr(target, name) if isinstance(target, Settings) else None
+    _set_path(tree.setdefault(name, {}), below, rest, value, where)

@@ -71,9 +71,10 @@ def test_settings_come_back_from_json_equal_and_with_the_same_digest(made: Outer
     assert json.loads(made.to_json()) == json.loads(again.to_json())
 
 
+@pytest.mark.parametrize("size", ["smoke", "cpu", "paper"])
 @pytest.mark.parametrize("name", presets.names())
-def test_every_preset_comes_back_from_json_equal(name: str) -> None:
-    made = presets.get(name)
+def test_every_preset_comes_back_from_json_equal(name: str, size: str) -> None:
+    made = presets.of_size(name, size)
     assert type(made).from_json(made.to_json()) == made
 
 

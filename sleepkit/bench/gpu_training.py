@@ -22,12 +22,12 @@ _CURVE_STEPS = 20
 
 def paper_settings(*, n_passes: int) -> TrainSettings:
     """Return Figure 2b on the device, products in bf16."""
-    return presets.get("fig2b", n_passes=n_passes).replace(device="cuda", autocast=True)
+    return presets.get("fig2b", size="paper", n_passes=n_passes).replace(device="cuda", autocast=True)
 
 
 def deep_settings(*, n_passes: int) -> TrainSettings:
     """Return ten layers of 512 channels on windows of 64 cells, as large as the paper's multi-hop models."""
-    task = presets.get("fig2b").task.replace(options={"width": 64, "n_strings": 4, "rollout_depth": 8})
+    task = presets.get("fig2b", size="paper").task.replace(options={"width": 64, "n_strings": 4, "rollout_depth": 8})
     model = ModelConfig(vocab_size=3, width=512, layers=" ".join(["attn gdn"] * 5), n_heads=8)
     base = paper_settings(n_passes=n_passes)
     return base.replace(

@@ -115,5 +115,5 @@ def _probe(preset: str, step_of: TrainSettings, given: MemorySettings, case: Cas
 
 
 def _settings(given: MemorySettings, preset: str, batch_size: int) -> TrainSettings:
-    chosen = presets.get(preset).with_overrides(*given.overrides, f"device={given.device}")
+    chosen = presets.of_size(preset, "paper").with_overrides(*given.overrides, f"device={given.device}")
     return chosen.replace(batch_size=batch_size or chosen.batch_size)

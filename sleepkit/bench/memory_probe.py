@@ -65,7 +65,7 @@ def peaks(settings: TrainSettings, *, n_passes: int, checkpointing: str) -> Figu
 def main() -> None:
     """Measure what the order asks for."""
     order = json.loads(sys.argv[1])
-    settings = presets.get(order["preset"]).with_overrides(*order["overrides"])
+    settings = presets.of_size(order["preset"], "paper").with_overrides(*order["overrides"])
     with measure.threads(settings.n_threads):
         print(json.dumps(peaks(settings, n_passes=order["n_passes"], checkpointing=order["checkpointing"])))
 

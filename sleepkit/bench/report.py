@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sleepkit.bench.measure import TROUBLE, reason
-from sleepkit.errors import require
+from sleepkit.errors import require, require_known
 from sleepkit.files import whole_file
 from sleepkit.results import provenance
 from sleepkit.settings import Settings
@@ -46,7 +46,7 @@ def run_suite(name: str, output: Path, *, overrides: Sequence[str] = (), progres
     Raises:
         InvalidInputError: for an unknown suite or setting, or if the output is a folder; nothing is measured then.
     """
-    require(name in SUITES, "suite", f"must be one of {', '.join([*SUITES, ALL])}", name)
+    require_known("suite", name, [*SUITES, ALL])
     require(not output.is_dir(), "--json", "must be a file", str(output))
     given, measure = _prepare(name, overrides, progress)
     load_before = os.getloadavg()[0]

@@ -108,4 +108,4 @@ def _bound(given: TrainBenchSettings, name: str, progress: bool) -> Figures:
 
 
 def _settings(given: TrainBenchSettings, name: str) -> TrainSettings:
-    return presets.get(name).with_overrides(*given.overrides)
+    return presets.of_size(name, "paper").with_overrides(*given.overrides)

@@ -4,14 +4,14 @@ import argparse
 import json
 from pathlib import Path
 
-from sleepkit.errors import require
+from sleepkit import catalogue
+from sleepkit.commands.parser import add_overrides
+from sleepkit.errors import require, require_known
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments; nothing heavy is imported for that."""
-    suites = (
-        "ops, train, latency, memory, session, tasks, dashboard, or all of them; screenshots draws the pictures of the documents"
-    )
+    suites = f"{', '.join(catalogue.SUITES)}, or all of them; screenshots draws the pictures of the documents"
     parser.add_argument("suite", metavar="SUITE", help=suites)
     parser.add_argument(
         "--json",
@@ -20,14 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the JSON goes (default: benchmarks/SUITE.json); for all suites a folder (default: benchmarks)",
     )
     parser.add_argument("--against", metavar="REV", help="train: also measure an earlier revision of this checkout, in turns")
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="e.g. --set rounds=3, for one suite"
-    )
+    add_overrides(parser, "rounds=3, for one suite")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure one suite or all of them, or take the pictures; return 1 if a suite of all could not be measured."""
+    require_known("suite", options.suite, [*catalogue.SUITES, "all", "screenshots"])
     from sleepkit.bench import against_override, run_all, run_suite
 
     name, against, overrides = options.suite, options.against, options.overrides

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sleepkit import published, results
+from sleepkit import catalogue, published, results
 from sleepkit.analysis.statistics import across_seeds
-from sleepkit.errors import StoreError, require
+from sleepkit.errors import StoreError, require_known
 from sleepkit.experiments import presets
 from sleepkit.experiments.cell import digests, gather, join, run_cell
 from sleepkit.experiments.verdicts import Verdict, a_pass_is_worth_a_layer, deeper_is_harder, more_passes_go_deeper
@@ -32,7 +32,6 @@ class Figure:
 
     Attributes:
         name: as in the paper, "fig2b"; also the name of its preset.
-        what: what is drawn.
         claim: what the paper says it shows.
         paper: the paper's numbers, in short.
         grid: by size, the options of the preset, one dict a cell.
@@ -41,12 +40,16 @@ class Figure:
     """
 
     name: str
-    what: str
     claim: str
     paper: str
     grid: Callable[[str], list[dict[str, int]]]
     judge: Callable[[xr.Dataset], Verdict]
     axes: tuple[str, ...] = ("seed",)
+
+    @property
+    def what(self) -> str:
+        """What is drawn."""
+        return catalogue.FIGURES[self.name]
 
     def cells(self, size: str) -> list[TrainSettings]:
         """Return the settings of every cell.
@@ -54,8 +57,8 @@ class Figure:
         Raises:
             InvalidInputError: for an unknown size.
         """
-        require(size in _EXAMPLES, "size", f"must be one of {', '.join(_EXAMPLES)}", size)
-        return [presets.get(self.name.replace("_", "-"), size=size, **options) for options in self.grid(size)]
+        require_known("size", size, _EXAMPLES)
+        return [presets.get(self.name, size=size, **options) for options in self.grid(size)]
 
 
 def names() -> list[str]:
@@ -69,7 +72,7 @@ def get(name: str) -> Figure:
     Raises:
         InvalidInputError: for an unknown name.
     """
-    require(name in _FIGURES, "figure", f"must be one of {', '.join(names())}", name)
+    require_known("figure", name, names())
     return _FIGURES[name]
 
 
@@ -227,7 +230,6 @@ _FIGURES = {
     for figure in (
         Figure(
             name="fig2a",
-            what="Rule 110, N = 1, accuracy against tokens, one line per depth t",
             claim="Without sleep, at a fixed memory load and token budget, accuracy falls as the reasoning depth t grows.",
             paper="falls as t grows; t = 4 and 8 converge early, the deepest stay low",
             grid=_depths,
@@ -235,7 +237,6 @@ _FIGURES = {
         ),
         Figure(
             name="fig2b",
-            what="Rule 110, N = 1, 2, 4 (paper: 1, 2, 3, 4), equal tokens",
             claim="At equal tokens, more passes over each window answer deeper questions: every further N does better.",
             paper="t = 32, all four labels: N = 1 about 10 % (best constant 9.95 %), N = 2 about 20 %, N = 3 and 4 above 30 %",
             grid=_passes_and_seeds,
@@ -243,7 +244,6 @@ _FIGURES = {
         ),
         Figure(
             name="fig3",
-            what="Depo, N = 1, 2, 4, by the number of hops k",
             claim="N = 1 hardly moves at 4 hops and more, N = 2 stalls at 8 and more, only N = 4 begins to learn 16.",
             paper="N = 1 stuck at k >= 4, N = 2 at k >= 8, N = 4 begins to learn k = 16 (test loss)",
             grid=_hops,
@@ -251,7 +251,6 @@ _FIGURES = {
         ),
         Figure(
             name="fig4",
-            what="GSM in symbols from scratch, N = 1, 2, 4, by operations (paper: two pretrained models, 1.4 B and 2 B)",
             claim="More passes answer more questions right, the more so the more operations they take.",
             paper="Jet-Nemotron 2B, N = 1 to 6: 6 ops .742 to .812, 8 ops .351 to .388; Ouro 1.4B, N = 1 to 4: .419 to .615",
             grid=_passes,
@@ -259,15 +258,13 @@ _FIGURES = {
         ),
         Figure(
             name="fig5",
-            what="GSM in symbols from scratch under sliding eviction, N = 1, 2, 4, by operations (paper: Ouro 1.4 B, L = 512)",
             claim="With a sliding window, too, more passes answer more questions right.",
             paper="N = 1 to 4: 2 ops .596 to .905, 4 ops .839 to .926, 6 ops .251 to .320, 8 ops .116 to .137",
             grid=_passes,
             judge=more_passes_go_deeper,
         ),
         Figure(
-            name="passes_or_layers",
-            what="Rule 110, N x layers held: 2 layers with N = 4, 4 with N = 2, 8 with N = 1",
+            name="passes-or-layers",
             claim="A pass asleep is worth about as much as a layer: accuracy follows the number of blocks applied, N x layers.",
             paper="not in the paper, which compares N at one number of layers",
             grid=_layers_and_passes,

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sleepkit import notebook
-from sleepkit.errors import refuse, require, require_count
+from sleepkit.errors import refuse, require, require_count, require_known
 from sleepkit.experiments import presets
 from sleepkit.experiments.work import Cell, NotebookCell, TrainCell, source_digest
-from sleepkit.settings import Settings, parse_override, settings
+from sleepkit.settings import Settings, parse_overrides, parse_value, settings, strict_json
 from sleepkit.training import TrainSettings
 
 _DIMENSIONS = ("sleep.n_passes", "task.options.rollout_depth")  # what every result has as a dimension of its own
@@ -49,12 +49,15 @@ class Sweep(Settings):
 
     def shared(self) -> dict[str, Any]:
         """Return what all cells share, by name."""
-        return dict(map(parse_override, self.overrides))
+        return parse_overrides(self.overrides)
 
     @property
     def is_notebook(self) -> bool:
         """Whether the target is a notebook; a preset's name comes first."""
-        return self.target not in presets.names() and (self.target.endswith(".ipynb") or self.target in notebook.names())
+        if self.target.endswith(".ipynb"):
+            return True
+        require_known("target", self.target, dict.fromkeys([*presets.names(), *notebook.names()]))
+        return self.target not in presets.names()
 
     def points(self) -> list[dict[str, Any]]:
         """Return every combination of values, the last name changing fastest."""
@@ -119,14 +122,7 @@ class Sweep(Settings):
     def _settings(self, point: Mapping[str, Any]) -> TrainSettings:
         """Settings of a point: one thread for each cell, unless somebody says otherwise."""
         given = {**self.shared(), **point}
-        options = {name: value for name, value in given.items() if self._is_option(name)}
-        rest = {name: value for name, value in given.items() if name not in options}
-        made = presets.get(self.target, **options)
-        for name in rest:
-            known = "." in name or name in made.to_dict()
-            listed = ", ".join(presets.options_of(self.target)) or "none"
-            require(known, name, f"is no setting and no option of preset {self.target!r}; options: {listed}", rest[name])
-        made = made.with_overrides(*(f"{name}={json.dumps(value)}" for name, value in rest.items()))
+        made = presets.changed(self.target, given)
         return made if made.n_threads or "n_threads" in given else made.replace(n_threads=1)
 
     def _notebook_cells(self) -> list[Cell]:
@@ -159,9 +155,9 @@ def parse_grid(texts: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         require(bool(separator and name and values), "grid", "must look like name=value,value", text)
         require(name not in grid, f"grid {name}", "must be given once", text)
         try:
-            grid[name] = tuple(json.loads(f"[{values}]"))
+            grid[name] = tuple(strict_json(f"[{values}]", f"grid {name}"))
         except json.JSONDecodeError:
-            grid[name] = tuple(parse_override(f"{name}={value}")[1] for value in values.split(","))
+            grid[name] = tuple(parse_value(value, f"grid {name}") for value in values.split(","))
     return grid
 
 

@@ -1,10 +1,11 @@
 """Complete settings, by name. A preset is a function that returns a whole TrainSettings."""
 
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
-from sleepkit.errors import require
+from sleepkit.errors import nearest, require, require_known
 from sleepkit.model import ModelConfig
 from sleepkit.sleep import SleepConfig
 from sleepkit.training import OptimiserSettings, Stage, TaskSettings, TrainSettings
@@ -36,10 +37,41 @@ def get(name: str, **options: Any) -> TrainSettings:
     """
     known = options_of(name)
     for option, value in options.items():
-        require(option in known, option, f"is no option of preset {name!r}; known: {', '.join(known) or 'none'}", value)
+        listed = f"{', '.join(known) or 'none'}{nearest(option, known)}"
+        require(option in known, option, f"is no option of preset {name!r}; known: {listed}", value)
     if "size" in options:
         require(options["size"] in get_args(Size), "size", f"must be one of {', '.join(get_args(Size))}", options["size"])
     return _PRESETS[name](**options)
+
+
+def of_size(name: str, size: str) -> TrainSettings:
+    """Return the settings of a preset at a size, or the only ones of a preset that has no sizes.
+
+    Raises:
+        InvalidInputError: for an unknown preset or size.
+    """
+    return get(name, size=size) if "size" in options_of(name) else get(name)
+
+
+def changed(name: str, changes: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings of a preset with changes: of its options, or of settings by their dotted names.
+
+    Args:
+        name: one of ``names()``.
+        changes: values by name, e.g. ``{"size": "paper", "sleep.n_passes": 4}``; a name that is both is the option's.
+
+    Raises:
+        InvalidInputError: for an unknown name, or a value that breaks a rule.
+    """
+    known = options_of(name)
+    made = get(name, **{option: value for option, value in changes.items() if option in known})
+    rest = {path: value for path, value in changes.items() if path not in known}
+    for path, value in rest.items():
+        there = "." in path or path in made.to_dict()
+        listed = f"options: {', '.join(known) or 'none'}; settings: {', '.join(made.to_dict())}"
+        near = nearest(path, [*known, *made.to_dict()])
+        require(there, path, f"is no setting and no option of preset {name!r}; {listed}{near}", value)
+    return made.with_overrides(*(f"{path}={json.dumps(value)}" for path, value in rest.items()))
 
 
 def options_of(name: str) -> list[str]:
@@ -48,7 +80,7 @@ def options_of(name: str) -> list[str]:
     Raises:
         InvalidInputError: for an unknown preset.
     """
-    require(name in _PRESETS, "preset", f"must be one of {', '.join(names())}", name)
+    require_known("preset", name, names())
     return list(inspect.signature(_PRESETS[name]).parameters)
 
 
@@ -58,7 +90,7 @@ def describe(name: str) -> str:
     Raises:
         InvalidInputError: for an unknown preset.
     """
-    require(name in _PRESETS, "preset", f"must be one of {', '.join(names())}", name)
+    require_known("preset", name, names())
     return (inspect.getdoc(_PRESETS[name]) or "").partition("\n")[0]
 
 
@@ -90,7 +122,7 @@ def rule110_explorer(*, steps: int = 6000, seed: int = 0, n_threads: int = 1) ->
 
 
 @preset
-def fig2a(*, size: Size = "paper", rollout_depth: int = 8, n_passes: int = 1, seed: int = 0) -> TrainSettings:
+def fig2a(*, size: Size = "cpu", rollout_depth: int = 8, n_passes: int = 1, seed: int = 0) -> TrainSettings:
     """Figure 2a of Lee et al. 2026: Rule 110 at one depth t, N = 1, accuracy against tokens.
 
     "paper" is 40 million tokens on the paper's model. "cpu" is 13 million tokens on a ring of 16 and a model of two layers, some
@@ -103,7 +135,7 @@ def fig2a(*, size: Size = "paper", rollout_depth: int = 8, n_passes: int = 1, se
 
 
 @preset
-def fig2b(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSettings:
+def fig2b(*, size: Size = "cpu", n_passes: int = 1, seed: int = 0) -> TrainSettings:
     """Figure 2b of Lee et al. 2026: Rule 110, fixed N, the same tokens in the same order for every N.
 
     "paper" asks t = 32 alone and takes about 5 billion tokens. On a laptop a single deep t does not leave the floor, so "cpu"
@@ -121,7 +153,7 @@ def fig2b(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSet
 
 
 @preset
-def passes_or_layers(*, size: Size = "paper", n_layers: int = 2, n_passes: int = 1, seed: int = 0) -> TrainSettings:
+def passes_or_layers(*, size: Size = "cpu", n_layers: int = 2, n_passes: int = 1, seed: int = 0) -> TrainSettings:
     """Is a pass worth a layer? Figure 2b with models of 2, 4 or 8 layers, so that layers x N can be held.
 
     Beyond the paper. Two layers at the sizes "cpu" and "smoke", and four at "paper", are the runs of Figure 2b themselves.
@@ -135,7 +167,7 @@ def passes_or_layers(*, size: Size = "paper", n_layers: int = 2, n_passes: int =
 
 
 @preset
-def fig3(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSettings:
+def fig3(*, size: Size = "cpu", n_passes: int = 1, seed: int = 0) -> TrainSettings:
     """Figure 3 of Lee et al. 2026: Depo, fixed N, loss and accuracy by the number of hops.
 
     "paper" has 75 nodes in four windows, up to 16 hops and 100,000 steps; ten layers in the style of Jet-Nemotron that alternate
@@ -183,7 +215,7 @@ def fig3(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSett
 
 
 @preset
-def fig4(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSettings:
+def fig4(*, size: Size = "cpu", n_passes: int = 1, seed: int = 0) -> TrainSettings:
     """Figure 4 of Lee et al. 2026, from scratch: GSM in symbols, fixed N, accuracy by operations.
 
     The paper goes on training two pretrained models, Jet-Nemotron 2B and Ouro 1.4B, on text; here a model of ten layers learns
@@ -234,7 +266,7 @@ def fig4(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSett
 
 
 @preset
-def fig5(*, size: Size = "paper", n_passes: int = 1, seed: int = 0) -> TrainSettings:
+def fig5(*, size: Size = "cpu", n_passes: int = 1, seed: int = 0) -> TrainSettings:
     """Figure 5 of Lee et al. 2026, from scratch: the problems of Figure 4 under sliding eviction, fixed N.
 
     After sleep the newest L - 1 tokens stay in the cache. The paper's L is 512 (4 to 6 windows); its pretrained Ouro is first

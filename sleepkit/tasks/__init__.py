@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from sleepkit.errors import require
+from sleepkit.errors import require_known
 from sleepkit.settings import Settings
 from sleepkit.tasks.affine import Affine, AffineConfig
 from sleepkit.tasks.base import ANSWER, CONTEXT, NOTHING_ASKED, PAD, QUERY, Batch, Floor, Split, Task
@@ -77,6 +77,6 @@ def create(name: str, **options: Any) -> Task:
     Raises:
         InvalidInputError: for an unknown name, an unknown option or a value that breaks a rule.
     """
-    require(name in _REGISTRY, "task name", f"must be one of {', '.join(names())}", name)
+    require_known("task name", name, names())
     config_class, task_class = _REGISTRY[name]
     return task_class(config_class.from_dict(options))

@@ -1,9 +1,9 @@
 """Where bundled and published models lie, and what identifies their weights. No torch."""
 
+import math
 from pathlib import Path
 
-from sleepkit.errors import CheckpointError, InvalidInputError, one_line, require
-from sleepkit.files import tensors
+from sleepkit.errors import CheckpointError, nearest, one_line, refuse, require
 
 _SHELF = Path(__file__).resolve().parent
 
@@ -25,7 +25,19 @@ def folder_of(name: str) -> Path:
         return bundled
     if (Path(name) / "card.json").exists():
         return Path(name)
-    raise InvalidInputError(f"model name: must be one of {', '.join(names())} or a published folder, got {name!r}")
+    return refuse("model name", f"must be one of {', '.join(names())} or a published folder{nearest(name, names())}", name)
+
+
+def n_parameters(name: str) -> int:
+    """Count the parameters of a model from the header of its weights.
+
+    Raises:
+        InvalidInputError: for an unknown name.
+    """
+    from safetensors import safe_open
+
+    with safe_open(folder_of(name) / "model.safetensors", framework="np") as weights:
+        return sum(math.prod(weights.get_slice(tensor).get_shape()) for tensor in weights.keys())  # noqa: SIM118
 
 
 def weights_digest(folder: Path) -> str:
@@ -34,6 +46,8 @@ def weights_digest(folder: Path) -> str:
     Raises:
         CheckpointError: if the file is missing or damaged.
     """
+    from sleepkit.files import tensors
+
     path = folder / "model.safetensors"
     try:
         return tensors.unsealed_digest(path, digest_size=16)

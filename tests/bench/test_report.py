@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sleepkit.bench.readme import performance
 
 from sleepkit.bench import report
+from sleepkit.bench.documents import performance
 from sleepkit.bench.rows import ROWS, held_against
 from sleepkit.cli import main
 from sleepkit.errors import InvalidInputError
@@ -83,7 +83,10 @@ def test_a_revision_reaches_the_suite_train_even_if_it_looks_like_a_number(suite
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nobody"], "suite: must be one of ops, train, latency, memory, session, tasks, dashboard, all, got 'nobody'"),
+        (
+            ["nobody"],
+            "suite: must be one of ops, train, latency, memory, session, tasks, dashboard, all, screenshots, got 'nobody'",
+        ),
         (["tasks", "--set", "rounds=1"], "--set: the suite tasks has no settings"),
         (["ops", "--set", "nothing=1"], "'nothing' is no setting"),
         (["ops", "--set", "rounds=0"], "rounds: must be an integer >= 1, got 0"),

@@ -236,7 +236,7 @@ def test_memory_reports_peaks_and_times_of_every_mode_and_names_the_impossible_o
     def here(_program: Any, order: dict[str, Any], *, tree: Path) -> dict[str, Any]:
         if order["checkpointing"] == "nonsense":
             raise InvalidInputError("checkpointing: must be one of none, pass, got 'nonsense'")
-        chosen = presets.get(order["preset"]).with_overrides(*order["overrides"])
+        chosen = presets.of_size(order["preset"], "paper").with_overrides(*order["overrides"])
         return memory_probe.peaks(chosen, n_passes=order["n_passes"], checkpointing=order["checkpointing"])
 
     monkeypatch.setattr(measure, "ask", here)

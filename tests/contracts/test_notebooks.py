@@ -185,7 +185,7 @@ def test_the_quickstart_runs_without_sleep_and_with_one_pass_asleep(n_passes: in
 
 
 SMOKE: dict[str, dict[str, object]] = {
-    **{name: {"size": "smoke"} for name in ("fig2a", "fig2b", "fig3", "fig4", "fig5", "passes_or_layers")},
+    **{name: {"size": "smoke"} for name in ("fig2a", "fig2b", "fig3", "fig4", "fig5", "passes-or-layers")},
     "fig6": {"size": "smoke"},
     "generalisation": {"n_examples": 16, "most_passes": 6},
     "anatomy": {"n_examples": 64, "n_passes": 2},

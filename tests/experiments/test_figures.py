@@ -78,7 +78,7 @@ def test_a_seed_more_costs_that_seed_alone(tmp_path: Path, monkeypatch: pytest.M
         ran.append(cell.seed)
         return run_cell(cell, **options)
 
-    first = figures.Figure("fig2b", "", "", "", lambda size: [{"seed": 0}], more_passes_go_deeper)
+    first = figures.Figure("fig2b", "", "", lambda size: [{"seed": 0}], more_passes_go_deeper)
     monkeypatch.setitem(figures._FIGURES, "fig2b", first)
     monkeypatch.setattr(figures, "run_cell", counted)
     figures.publish("fig2b", "smoke", root=tmp_path / "one", progress=False)

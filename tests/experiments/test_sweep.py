@@ -88,8 +88,8 @@ def test_an_option_of_a_preset_stands_for_the_setting_it_changes() -> None:
 
 
 def test_cells_have_one_thread_unless_somebody_says_otherwise() -> None:
-    cells = Sweep(target="fig2a", grid={"n_passes": (1,)}).cells()
-    more = Sweep(target="fig2a", grid={"n_passes": (1,)}, overrides=("n_threads=3",)).cells()
+    cells = Sweep(target="fig2a", grid={"n_passes": (1,)}, overrides=("size=paper",)).cells()
+    more = Sweep(target="fig2a", grid={"n_passes": (1,)}, overrides=("size=paper", "n_threads=3")).cells()
     assert [cell.settings.n_threads for cell in (*cells, *more)] == [1, 3]
 
 

@@ -76,7 +76,7 @@ def test_a_pure_transformer_carries_nothing_out_of_a_window() -> None:
 
 
 def test_the_model_of_figure_3_has_ten_layers_of_width_512_and_sleeps_on_a_window() -> None:
-    settings = presets.get("fig3", n_passes=2)
+    settings = presets.get("fig3", size="paper", n_passes=2)
     config = settings.model
     assert (config.width, config.layer_kinds) == (512, ("attn", "jet") * 5)
     model = HybridLM(config)

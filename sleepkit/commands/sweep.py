@@ -4,6 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from sleepkit import catalogue
+from sleepkit.commands.parser import add_overrides, counts
+from sleepkit.errors import require_known
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments; nothing heavy is imported for that."""
@@ -15,11 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE,...",
         help="an option of the preset, a dotted setting or a parameter of the notebook, e.g. --grid n_passes=1,2,4",
     )
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="the same in all cells"
-    )
+    add_overrides(parser, "size=paper, the same in all cells (presets with sizes: cpu, for a laptop, unless said otherwise)")
     parser.add_argument("--folder", help="sweep folder (default: sweeps/TARGET)")
-    parser.add_argument("--n-passes", type=_counts, default=(), metavar="N[,N]", help="the N to count at (default: its own)")
+    parser.add_argument("--n-passes", type=counts, default=(), metavar="N[,N]", help="the N to count at (default: its own)")
     parser.add_argument("--n-examples", type=int, default=2048, help="examples of each count")
     parser.add_argument("--timeout-s", type=int, default=3600, help="the longest a code cell of a notebook may take, seconds")
     parser.add_argument("--workers", type=int, help="processes at a time (default: one for each core, or card on CUDA)")
@@ -31,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run or gather a sweep and print its table; return 1 if a cell failed."""
+    from sleepkit.notebook import names
+
+    if not options.target.endswith(".ipynb"):
+        require_known("target", options.target, dict.fromkeys([*catalogue.PRESETS, *names()]))
     from sleepkit.experiments.grid import Sweep, parse_grid
     from sleepkit.experiments.sweep import GATHERED, gather_sweep, run_sweep, sweep_table
 
@@ -61,10 +67,3 @@ def run(options: argparse.Namespace) -> int:
     if len(failed) < len(sweep.points()):
         print(folder / GATHERED)
     return 1 if failed else 0
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be integers separated by commas, got {text!r}") from None
