@@ -21,7 +21,8 @@ from sleepkit.experiments.sweep import gather_sweep
 from sleepkit.model import HybridLM
 from sleepkit.sleep import Session, SleepConfig
 from sleepkit.training import TrainSettings, train
-from sleepkit.training.checkpoint import claim_folder, load_newest, save_checkpoint
+from sleepkit.training.checkpoint import claim_folder, load_newest, read_settings, save_checkpoint
+from sleepkit.training.live import LiveLog, read_live
 from sleepkit.training.loop import build_model
 from sleepkit.training.optimiser import Optimiser
 from sleepkit.zoo.opening import load_opening
@@ -42,12 +43,14 @@ class Thing:
         save: write its version 0 or 1.
         read: read it and return a digest of all that was read, or refuse.
         parts: patterns of the files that reading looks at.
+        grows: whether a beginning of it is as good: a log whose end was not written yet.
     """
 
     name: str
     save: Callable[[Path, int], object]
     read: Callable[[Path], str]
     parts: tuple[str, ...]
+    grows: bool = False
 
 
 def digest(*parts: Any) -> str:
@@ -165,7 +168,7 @@ def _save_run(folder: Path, version: int) -> None:
 
 
 def _read_run(folder: Path) -> str:
-    known = TrainSettings.from_json((folder / "run" / "settings.json").read_text())
+    known = read_settings(folder / "run")
     model = HybridLM.load(folder / "run" / "model")
     return digest(known.to_json(), model.state_dict(), results.load(folder / "run" / "history.nc"))
 
@@ -210,6 +213,18 @@ def _read_notebook(folder: Path) -> str:
     return digest(notebook.notebook_parameters(folder / "own.ipynb"))
 
 
+def _save_live(folder: Path, version: int) -> None:
+    log = LiveLog(folder)
+    log.begin([], [])
+    for step in range(1, 6):
+        log.row({"step": step, "loss": 0.5 + version / step, "accuracy": 0.25, "n_passes_drawn": 2})
+    log.close()
+
+
+def _read_live(folder: Path) -> str:
+    return ";".join(digest(row) for row in read_live(folder).rows)
+
+
 MODEL = Thing("model", _save_model, _read_model, ("model/*",))
 SESSION = Thing("session", _save_session, _read_session, ("session/*",))
 RESULT = Thing("result", _save_result, _read_result, ("result.nc",))
@@ -218,6 +233,7 @@ CHECKPOINT = Thing("checkpoint", _save_checkpoints, _read_checkpoint, ("run/chec
 RUN = Thing("run", _save_run, _read_run, ("run/model/*", "run/settings.json", "run/history.nc"))
 CELL = Thing("cell", _save_cell, _read_cell, ("*/result.nc",))
 SWEEP = Thing("sweep", _save_sweep, _read_sweep, ("sweep.nc",))
+LIVE = Thing("live log", _save_live, _read_live, ("live.jsonl",), grows=True)
 BUNDLE = Thing("bundle", _save_bundle, _read_bundle, ("bundle/*.json", "bundle/*.safetensors", "bundle/*.nc"))
 NOTEBOOK = Thing("notebook", _save_notebook, _read_notebook, ("own.ipynb",))
 
