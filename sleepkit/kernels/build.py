@@ -27,6 +27,7 @@ import torch
 
 from sleepkit.errors import ImplUnavailableError, one_line
 from sleepkit.files import holds, make_folder, write_whole
+from sleepkit.kernels.door import traced
 
 CACHE_VARIABLE = "SLEEPKIT_CACHE"
 _PATIENCE_S = 300.0  # for one call of the compiler
@@ -57,8 +58,7 @@ def why_unavailable() -> str | None:
 
 def direct(operation: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
     """Return what an operation of torch runs where nothing watches it (no gradient, no tracing): its dispatch costs more."""
-    watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    return operation if watched else run
+    return operation if torch.is_grad_enabled() or traced() else run
 
 
 def check(failed: int) -> None:

@@ -29,6 +29,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sleepkit.kernels.autocast import in_own_dtypes
+
 CHUNK_LEN = 64
 
 
@@ -90,7 +92,7 @@ class _Chunk(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor, d_after: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.autocast(d_out.device.type, enabled=False):  # a compiled backward is traced under the forward's autocast
+        with in_own_dtypes(d_out):  # a compiled backward is traced under the forward's autocast
             return *_chunk_backward(ctx, d_out, d_after), None
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sleepkit.errors import refuse
 from sleepkit.kernels.build import REALS, check, direct, library
+from sleepkit.kernels.door import addresses
 
 # Longest chunk by key channels. Longer ones cost more inside the chunk than they save on the state (measured flat from 16 to 64
 # tokens), and their solves lose digits when keys repeat.
@@ -64,11 +66,11 @@ def balanced_chunk_len(seq_len: int, key_dim: int, longest: int | None = None) -
 def _run_forward(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, scale: float, chunk: int, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
+    _check(q, k, v, log_decay, beta, state, chunk)
     inputs, state = _side_by_side(q, k, v, log_decay, beta), state.contiguous()
     out, after, starts = _empty_outputs(q, v, state, chunk, keep)
-    pointers = [x.data_ptr() for x in (*inputs, state, out, after)]
-    run = library(REALS[state.dtype]).gated_delta_rule_forward
-    check(run(_describe(inputs, scale, chunk), *pointers, starts.data_ptr() if keep else None))
+    pointers = addresses(*inputs, state, out, after, starts if keep else None, dtype=state.dtype)
+    check(library(REALS[state.dtype]).gated_delta_rule_forward(_describe(inputs, scale, chunk), *pointers))
     return out, after, starts
 
 
@@ -85,9 +87,13 @@ def _run_backward(
     scale: float,
     chunk: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    _check(q, k, v, log_decay, beta, state, chunk)
+    kept = (*state.shape[:2], -(-q.shape[1] // chunk) - 1, *state.shape[2:])
+    if starts.shape != kept or d_out.shape != v.shape or d_after.shape != state.shape:
+        refuse("starts", f"must have shape {list(kept)}, beside gradients of the outputs", tuple(starts.shape))
     inputs, gradients = _side_by_side(q, k, v, log_decay, beta), _empty_gradients(q, k, v, log_decay, beta, state)
-    given = (state.contiguous(), starts, d_out.contiguous(), d_after.contiguous())
-    pointers = [x.data_ptr() for x in (*inputs, *given, *gradients)]
+    given = (state.contiguous(), starts.contiguous(), d_out.contiguous(), d_after.contiguous())
+    pointers = addresses(*inputs, *given, *gradients, dtype=state.dtype)
     check(library(REALS[state.dtype]).gated_delta_rule_backward(_describe(inputs, scale, chunk), *pointers))
     return gradients
 
@@ -98,7 +104,10 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, T
 
 
 def _differentiate(ctx: Any, d_out: Tensor, d_after: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    return *_backward(*ctx.saved_tensors, d_out, d_after, ctx.scale, ctx.chunk), None, None, None
+    *inputs, starts = ctx.saved_tensors
+    if starts.shape[2] < -(-inputs[0].shape[1] // ctx.chunk) - 1:  # from a graph that was traced where nothing wanted a gradient
+        starts = _forward(*inputs, ctx.scale, ctx.chunk, True)[2]
+    return *_backward(*inputs, starts, d_out, d_after, ctx.scale, ctx.chunk), None, None, None
 
 
 # Operations of torch, so that torch.compile meets them as such and breaks no graph.
@@ -120,6 +129,15 @@ def _empty_outputs(q: Tensor, v: Tensor, state: Tensor, chunk: int, keep: bool) 
 
 def _empty_gradients(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     return tuple(x.new_empty(x.shape) for x in inputs)  # type: ignore[return-value]
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, chunk: int) -> None:
+    if q.ndim != 4 or v.ndim != 4 or q.numel() == 0 or v.numel() == 0 or chunk < 1:
+        refuse("q", "must be [B, T, H, K] and v [B, T, H, V], neither empty", (tuple(q.shape), tuple(v.shape)))
+    (batch, tokens, heads, keys), gates = q.shape, v.shape[:3]
+    fits = k.shape == q.shape and gates == (batch, tokens, heads) and log_decay.shape == gates and beta.shape == gates
+    if not fits or state.shape != (batch, heads, keys, v.shape[3]):
+        refuse("inputs", "must have shapes that fit together", [tuple(x.shape) for x in (q, k, v, log_decay, beta, state)])
 
 
 def _side_by_side(*inputs: Tensor) -> tuple[Tensor, ...]:

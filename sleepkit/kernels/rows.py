@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sleepkit.errors import refuse
 from sleepkit.kernels.build import REALS, check, direct, library, why_unavailable
+from sleepkit.kernels.door import addresses, lets_through
 from sleepkit.kernels.strides import compact
 
 _WORTH_A_THREAD = 32768
+_NORM_AXES = 4
 
 
 class _Norm(ctypes.Structure):
@@ -29,9 +32,9 @@ class _Conv(ctypes.Structure):
     )
 
 
-def serves(x: Tensor) -> bool:
-    """Say whether these kernels are there for a tensor."""
-    return x.device.type == "cpu" and x.dtype in REALS and _ready()
+def serves(x: Tensor, *others: Tensor | None) -> bool:
+    """Say whether these kernels are there for tensors: of one dtype that C knows, and let through by the door."""
+    return x.dtype in REALS and lets_through(x, *others, dtypes=(x.dtype,)) and _ready()
 
 
 def normalise(
@@ -64,16 +67,16 @@ def relu_square(x: Tensor) -> Tensor:
 _ready = torch.compiler.assume_constant_result(lambda: why_unavailable() is None)  # type: ignore[no-untyped-call]
 
 
-def _pointer(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
-
-
 def _threads(x: Tensor) -> int:
     return torch.get_num_threads() if x.numel() >= _WORTH_A_THREAD else 1
 
 
-def _like(x: Tensor | None) -> Tensor:
-    return torch.empty(0) if x is None else x.new_empty(x.shape)
+def _like(x: Tensor | None, beside: Tensor | None = None) -> Tensor:
+    """Return room for a tensor of this shape; for None an empty one, beside another."""
+    if x is None:
+        assert beside is not None
+        return beside.new_empty(0)
+    return x.new_empty(x.shape)
 
 
 def _by_token(x: Tensor) -> Tensor:
@@ -91,11 +94,32 @@ def _describe_norm(x: Tensor, weight: Tensor | None, gate: Tensor | None, scale:
     return ctypes.byref(_Norm(*sizes, scale, eps))
 
 
+def _check_norm(x: Tensor, weight: Tensor | None, gate: Tensor | None, cosine: Tensor | None, sine: Tensor | None) -> None:
+    if x.ndim != _NORM_AXES or x.numel() == 0:
+        refuse("x", "must be [B, T, G, D] and not empty", tuple(x.shape))
+    batch, tokens, groups, channels = x.shape
+    if weight is not None and (weight.ndim != 2 or weight.shape[1] != channels or not _divides(weight.shape[0], groups)):
+        refuse("weight", f"must be rows of {channels} channels that divide the {groups} groups", tuple(weight.shape))
+    if gate is not None and gate.shape != (batch, tokens, groups * channels):
+        refuse("gate", f"must have shape {[batch, tokens, groups * channels]}", tuple(gate.shape))
+    if (cosine is None) != (sine is None):
+        refuse("sine", "must come with a cosine, and a cosine with it", sine)
+    for name, turns in (("cosine", cosine), ("sine", sine)):
+        if turns is not None and (turns.shape != (tokens, channels // 2) or channels % 2):
+            refuse(name, f"must have shape {[tokens, channels / 2]}", tuple(turns.shape))
+
+
+def _divides(part: int, whole: int) -> bool:
+    return part > 0 and whole % part == 0
+
+
 def _run_norm(
     x: Tensor, weight: Tensor | None, gate: Tensor | None, cosine: Tensor | None, sine: Tensor | None, scale: float, eps: float
 ) -> Tensor:
-    x, gate, out = _by_token(x), None if gate is None else _by_token(gate), _like(x)
-    pointers = [_pointer(tensor) for tensor in (x, weight, gate, cosine, sine, out)]
+    _check_norm(x, weight, gate, cosine, sine)
+    x, weight, gate, cosine, sine = _by_token(x), _packed(weight), _gate_by_token(gate), _packed(cosine), _packed(sine)
+    out = _like(x)
+    pointers = addresses(x, weight, gate, cosine, sine, out, dtype=x.dtype)
     check(library(REALS[x.dtype]).norm_forward(_describe_norm(x, weight, gate, scale, eps), *pointers))
     return out
 
@@ -110,11 +134,22 @@ def _run_norm_backward(
     scale: float,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x, gate, d_out = _by_token(x), None if gate is None else _by_token(gate), d_out.contiguous()
-    gradients = _like(x), _like(weight), _like(gate)
-    pointers = [_pointer(tensor) for tensor in (x, weight, gate, cosine, sine, d_out, *gradients)]
+    _check_norm(x, weight, gate, cosine, sine)
+    if d_out.numel() != x.numel():
+        refuse("d_out", f"must have shape {list(x.shape)}", tuple(d_out.shape))
+    x, weight, gate, cosine, sine = _by_token(x), _packed(weight), _gate_by_token(gate), _packed(cosine), _packed(sine)
+    d_out, gradients = d_out.contiguous(), (_like(x), _like(weight, x), _like(gate, x))
+    pointers = addresses(x, weight, gate, cosine, sine, d_out, *gradients, dtype=x.dtype)
     check(library(REALS[x.dtype]).norm_backward(_describe_norm(x, weight, gate, scale, eps), *pointers))
     return gradients
+
+
+def _packed(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.contiguous()
+
+
+def _gate_by_token(gate: Tensor | None) -> Tensor | None:
+    return None if gate is None else _by_token(gate)
 
 
 def _remember_norm(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
@@ -133,10 +168,21 @@ def _describe_conv(x: Tensor, weight: Tensor, silu: bool) -> object:
     return ctypes.byref(_Conv(batch, tokens, channels, taps, _threads(x), x.stride(1), x.stride(0), silu))
 
 
+def _check_conv(x: Tensor, tail: Tensor | None, weight: Tensor) -> None:
+    if x.ndim != weight.ndim + 1 or weight.ndim != 2 or x.numel() == 0:
+        refuse("x", "must be [B, T, E] and not empty, beside taps [W, E]", (tuple(x.shape), tuple(weight.shape)))
+    batch, _, channels = x.shape
+    if weight.shape[0] == 0 or weight.shape[1] != channels:
+        refuse("weight", f"must have shape ['W', {channels}]", tuple(weight.shape))
+    if tail is not None and tail.shape != (batch, weight.shape[0] - 1, channels):
+        refuse("tail", f"must have shape {[batch, weight.shape[0] - 1, channels]}", tuple(tail.shape))
+
+
 def _run_conv(x: Tensor, tail: Tensor | None, weight: Tensor, silu: bool) -> Tensor:
-    x, tail = x if x.stride(-1) == 1 else x.contiguous(), None if tail is None else tail.contiguous()
+    _check_conv(x, tail, weight)
+    x, tail, weight = _side_by_side(x), _packed(tail), weight.contiguous()
     out = _like(x)
-    pointers = [_pointer(tensor) for tensor in (x, tail, weight, out)]
+    pointers = addresses(x, tail, weight, out, dtype=x.dtype)
     check(library(REALS[x.dtype]).conv_forward(_describe_conv(x, weight, silu), *pointers))
     return out
 
@@ -144,11 +190,18 @@ def _run_conv(x: Tensor, tail: Tensor | None, weight: Tensor, silu: bool) -> Ten
 def _run_conv_backward(
     x: Tensor, tail: Tensor | None, weight: Tensor, d_out: Tensor, silu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x, tail = x if x.stride(-1) == 1 else x.contiguous(), None if tail is None else tail.contiguous()
-    d_out, d_x, d_tail, d_weight = d_out.contiguous(), _like(x), _like(tail), _like(weight)
-    pointers = [_pointer(tensor) for tensor in (x, tail, weight, d_out, d_x, d_tail, d_weight)]
+    _check_conv(x, tail, weight)
+    if d_out.shape != x.shape:
+        refuse("d_out", f"must have shape {list(x.shape)}", tuple(d_out.shape))
+    x, tail, weight, d_out = _side_by_side(x), _packed(tail), weight.contiguous(), d_out.contiguous()
+    d_x, d_tail, d_weight = _like(x), _like(tail, x), _like(weight)
+    pointers = addresses(x, tail, weight, d_out, d_x, d_tail, d_weight, dtype=x.dtype)
     check(library(REALS[x.dtype]).conv_backward(_describe_conv(x, weight, silu), *pointers))
     return d_x, d_tail, d_weight
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _remember_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
@@ -163,14 +216,18 @@ def _differentiate_conv(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _run_square(x: Tensor) -> Tensor:
-    x, out = x.contiguous(), _like(x)
-    library(REALS[x.dtype]).relu_square_forward(x.numel(), _threads(x), x.data_ptr(), out.data_ptr())
+    x = x.contiguous()
+    out = _like(x)
+    library(REALS[x.dtype]).relu_square_forward(x.numel(), _threads(x), *addresses(x, out, dtype=x.dtype))
     return out
 
 
 def _run_square_backward(x: Tensor, d_out: Tensor) -> Tensor:
-    x, d_out, d_x = x.contiguous(), d_out.contiguous(), _like(x)
-    library(REALS[x.dtype]).relu_square_backward(x.numel(), _threads(x), x.data_ptr(), d_out.data_ptr(), d_x.data_ptr())
+    if d_out.shape != x.shape:
+        refuse("d_out", f"must have shape {list(x.shape)}", tuple(d_out.shape))
+    x, d_out = x.contiguous(), d_out.contiguous()
+    d_x = _like(x)
+    library(REALS[x.dtype]).relu_square_backward(x.numel(), _threads(x), *addresses(x, d_out, d_x, dtype=x.dtype))
     return d_x
 
 
@@ -191,10 +248,10 @@ def _operation(name: str, run: Any, fake: Any) -> Any:
 
 
 _norm = _operation("normalise", _run_norm, lambda x, *_: _like(x))
-_norm_backward = _operation("normalise_backward", _run_norm_backward, lambda *x: tuple(map(_like, x[:3])))
+_norm_backward = _operation("normalise_backward", _run_norm_backward, lambda *x: tuple(_like(y, x[0]) for y in x[:3]))
 _norm.register_autograd(_differentiate_norm, setup_context=_remember_norm)
 _conv = _operation("short_conv", _run_conv, lambda x, *_: _like(x))
-_conv_backward = _operation("short_conv_backward", _run_conv_backward, lambda *x: tuple(map(_like, x[:3])))
+_conv_backward = _operation("short_conv_backward", _run_conv_backward, lambda *x: tuple(_like(y, x[0]) for y in x[:3]))
 _conv.register_autograd(_differentiate_conv, setup_context=_remember_conv)
 _square = _operation("relu_square", _run_square, _like)
 _square_backward = _operation("relu_square_backward", _run_square_backward, lambda x, _: _like(x))

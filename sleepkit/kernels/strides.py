@@ -1,5 +1,6 @@
 """How a tensor lies in memory."""
 
+import torch
 from torch import Tensor
 
 
@@ -9,4 +10,6 @@ def compact(x: Tensor) -> Tensor:
     Unlike ``contiguous``, which leaves an axis of length 1 the stride it has: a kernel that walks rows by the stride of such an
     axis would read other rows.
     """
-    return x.reshape(-1).view(x.shape)
+    if x.numel() <= 1:
+        return x.clone(memory_format=torch.contiguous_format)
+    return x.contiguous().view(-1).view(x.shape)

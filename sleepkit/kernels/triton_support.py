@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sleepkit.kernels.door import lets_through
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _INTERPRET = "TRITON_INTERPRET"
 TRUST_VARIABLE = "SLEEPKIT_TRITON"
@@ -21,9 +23,9 @@ def interpreted() -> bool:
     return os.environ.get(_INTERPRET) == "1"
 
 
-def serves(x: Tensor) -> bool:
-    """Say whether the kernels are chosen, unasked, for the device and the dtype of a tensor."""
-    return x.device.type == "cuda" and x.dtype in DTYPES and _ready()
+def serves(x: Tensor, *others: Tensor | None) -> bool:
+    """Say whether the kernels are chosen, unasked, for tensors: on a GPU, of dtypes they know, let through by the door."""
+    return x.is_cuda and lets_through(x, *others, dtypes=DTYPES, device="cuda") and _ready()
 
 
 def why_not_chosen(device: str = "cuda") -> str | None:

@@ -1,10 +1,14 @@
 """Softmax attention over one window. Axes: B batch, T token, E channel, H head, D head channel, S key position."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from sleepkit import ops
 from sleepkit.model.config import ModelConfig
+from sleepkit.model.door import remember
+from sleepkit.model.norms import rotary_normed
 from sleepkit.model.state import AttentionCache
 
 
@@ -19,7 +23,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.n_heads, self.head_dim, self.norm_eps = config.n_heads, config.head_dim, config.norm_eps
+        self.n_heads, self.head_dim = config.n_heads, config.head_dim
         self.n_kv_heads = config.kv_heads
         self.group = config.n_heads // config.kv_heads
         self.qkv = nn.Linear(config.width, config.width + 2 * self.n_kv_heads * config.head_dim, bias=False)
@@ -37,6 +41,7 @@ class Attention(nn.Module):
         cache: AttentionCache | None = None,
         carried: AttentionCache | None = None,
         sliding_len: int | None = None,
+        looking: Callable[[Tensor], None] | None = None,
     ) -> tuple[Tensor, None, AttentionCache]:
         """Attend within the window; with a cache, the tokens go on where it ended.
 
@@ -50,6 +55,7 @@ class Attention(nn.Module):
             cache: keys and values of the earlier tokens of this window.
             carried: keys and values of the tokens before this window that are still seen; None under hard eviction.
             sliding_len: L, where a query at p sees the keys in (p - L, p] alone; None if it sees all.
+            looking: is given what ``weights`` would return.
         """
         batch, seq_len, width = x_BTE.shape
         query, key, value = self._heads(x_BTE, angles)
@@ -58,6 +64,9 @@ class Attention(nn.Module):
         own = AttentionCache(key, value)
         if carried is not None:
             key, value = torch.cat([carried.keys, key], dim=2), torch.cat([carried.values, value], dim=2)
+        if looking is not None:
+            with torch.no_grad():
+                looking(ops.attention_weights(query, key, valid_BS=valid_BT, sliding_len=sliding_len))
         mixed = ops.attention(query, key, value, valid_BS=valid_BT, sliding_len=sliding_len)
         return self.out(mixed.transpose(1, 2).reshape(batch, seq_len, width)), None, own
 
@@ -88,13 +97,18 @@ class Attention(nn.Module):
         batch, seq_len, width = x_BTE.shape
         values = self.n_kv_heads * self.head_dim
         both, value = self.qkv(x_BTE).split([width + values, values], dim=-1)
-        weights = torch.stack((*[self.query_norm.weight] * self.group, self.key_norm.weight))
         both = both.view(batch, seq_len, self.n_heads + self.n_kv_heads, self.head_dim)
-        turned = ops.rotary_rms_norm(both, weights, angles, eps=self.norm_eps)
-        query, key = torch.split(turned.transpose(1, 2), [self.n_heads, self.n_kv_heads], dim=1)
-        return query, key, value.view(batch, seq_len, self.n_kv_heads, self.head_dim).transpose(1, 2)
+        query, key = rotary_normed(both, self.n_heads, self.query_norm, self.key_norm, angles)
+        return (
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.view(batch, seq_len, self.n_kv_heads, self.head_dim).transpose(1, 2),
+        )
 
     def empty_cache(self, x_BTE: Tensor) -> AttentionCache:
         """Return the cache of a window in which nothing was read."""
         nothing = x_BTE.new_empty(x_BTE.shape[0], self.n_kv_heads, 0, self.head_dim)
         return AttentionCache(nothing, nothing)
+
+
+remember(Attention, "__call__", "forward", "read", "_heads")

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from sleepkit import ops
 from sleepkit.model.config import ModelConfig
+from sleepkit.model.door import remember
+from sleepkit.model.norms import gated_normed
 from sleepkit.model.state import ConvCache
 
 _SMALLEST_RATE, _LARGEST_RATE = 0.01, 16.0
@@ -46,7 +48,6 @@ class GatedDeltaNet(nn.Module):
         self._make_taps(config)
         self.decay_and_beta = nn.Linear(config.width, 2 * self.n_heads, bias=False)
         self.gate = nn.Linear(config.width, values, bias=False)
-        self.norm_eps = config.norm_eps
         self.norm = nn.RMSNorm(self.value_dim, eps=config.norm_eps)
         self.out = nn.Linear(values, config.width, bias=False)
         self.A_log = nn.Parameter(torch.empty(self.n_heads))
@@ -88,8 +89,7 @@ class GatedDeltaNet(nn.Module):
             cache: the convolution's last inputs, of this window or carried into it; None starts from zeros.
         """
         out, state, tail = self._recur(x_BTE, state, valid_BT, cache)
-        mixed = ops.gated_rms_norm(out, self.gate(x_BTE), self.norm.weight, eps=self.norm_eps)
-        return self.out(mixed), state, ConvCache(tail)
+        return self.out(gated_normed(out, self.gate(x_BTE), self.norm)), state, ConvCache(tail)
 
     def write(
         self, x_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None, cache: ConvCache | None = None
@@ -138,3 +138,6 @@ def _behind_padding(x_BTE: Tensor, tail_BWE: Tensor, valid_BT: Tensor) -> tuple[
     source_BP = torch.where(place_P < n_pad_B1 + n_tail, place_P - n_pad_B1, place_P)
     moved = joined.gather(1, source_BP.clamp(min=0)[..., None].expand_as(joined)).masked_fill((source_BP < 0)[..., None], 0.0)
     return moved[:, n_tail:], moved[:, :n_tail]
+
+
+remember(GatedDeltaNet, "__call__", "forward", "write", "rule", "_recur", "_convolved")

@@ -3,6 +3,7 @@
 Axes: B batch, T token, E channel, W vocabulary.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +16,12 @@ from sleepkit.errors import require, require_count
 from sleepkit.files import read_folder
 from sleepkit.model.block import Block
 from sleepkit.model.config import ModelConfig
+from sleepkit.model.door import first_change
+from sleepkit.model.explain import Explanation
+from sleepkit.model.fitting import check_hidden, fitted_state
+from sleepkit.model.norms import normed
 from sleepkit.model.outputs import BlocksOutput, PassView
-from sleepkit.model.passes import FASTEST, carried, compiled, recomputed
+from sleepkit.model.passes import FASTEST, carried, compiled, layer_path, recomputed
 from sleepkit.model.sliding import evicted, reading
 from sleepkit.model.state import AttentionCache, ConvCache, ModelState, Sight, WindowCache
 from sleepkit.model.storage import load_weights, read_config, stored_dtype, write_model
@@ -64,6 +69,39 @@ class HybridLM(nn.Module):
         tails = tuple(cache.tail if isinstance(cache, ConvCache) else None for cache in caches)
         return ModelState(empty, sight, tails)
 
+    def fitted_state(self, state: ModelState, batch_size: int) -> ModelState:
+        """Return a state for a batch: it must be of this model; that of one sequence is repeated for all.
+
+        Raises:
+            InvalidInputError: if layers, shapes, dtypes, layout or device are not those of ``initial_state``, or the batch is
+                neither B nor 1.
+        """
+        return fitted_state(state, self.config, self.embedding.weight, batch_size)
+
+    def explain(self, batch_size: int = 1, window_len: int = 24) -> Explanation:
+        """Say for each layer which path a call of ``blocks`` on a whole window would take here and now, and why.
+
+        Here and now counts the gradient mode, autocast, tracing, compiled blocks, and every module as it is.
+
+        Args:
+            batch_size: B.
+            window_len: T, tokens of the window.
+
+        Raises:
+            InvalidInputError: if one of them is not a positive integer.
+        """
+        require_count("window_len", window_len)
+        state, config = self.initial_state(batch_size), self.config
+        h_BTE = self.embedding.weight.new_empty(1, 1, 1).expand(batch_size, window_len, config.width)
+        with torch.no_grad():
+            angles = self._angles(h_BTE, None, (0, config.n_layers))
+            return Explanation(
+                tuple(
+                    layer_path(number, kind, self.layers[number], self._functions, h_BTE, state, angles)  # type: ignore[arg-type]
+                    for number, kind in enumerate(config.layer_kinds)
+                )
+            )
+
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Look tokens up: [B, T] int64 -> [B, T, E].
 
@@ -93,17 +131,19 @@ class HybridLM(nn.Module):
 
         Args:
             h_BTE: embedded tokens of the window, or the residual stream of an earlier pass.
-            state: fast weights before the window.
+            state: fast weights before the window; those of one sequence are repeated for all: read once, ask many.
             n_passes: N, passes of the looped span, 1 or more.
-            valid_BT: False marks padding.
+            valid_BT: False (or the integer 0) marks padding.
             observe: called after every pass with what can be seen then (slower: attention weights are materialised besides).
             recompute: keep no activations but the residual stream and the state before each run over the prelude, the looped span
                 or the coda; backward makes the run again.
 
         Raises:
-            InvalidInputError: if ``n_passes`` is not a positive integer, or passes are to be observed and recomputed.
+            InvalidInputError: if ``n_passes`` is not a positive integer, passes are to be observed and recomputed, or the state
+                or the mask is not of this model and batch.
         """
         require_count("n_passes", n_passes)
+        state, valid_BT = self._fitted(h_BTE, state, valid_BT)
         require(observe is None or not recompute, "observe", "must be None where passes are recomputed", observe)
         start, stop = self.config.loop_span
         entered = h_BTE
@@ -134,11 +174,12 @@ class HybridLM(nn.Module):
         """Return the state that ``blocks`` returns: all that is left of a window that is slept on.
 
         Nobody reads the residual stream of its last pass, so that pass ends where the last layer with fast weights has written;
-        under sliding eviction, where the last layer of any kind has left its keys and values or fast weights.
+        under sliding eviction, where the last layer of any kind has left its keys and values or fast weights. Where something in
+        the rest of it is hooked or exchanged it runs to its end: a hook is called as often as its module acts in ``blocks``.
 
         Args:
             h_BTE: embedded tokens of the window, or the residual stream that the looped span left in the pass before.
-            state: fast weights before ``first_pass``.
+            state: fast weights before ``first_pass``; those of one sequence are repeated for all.
             n_passes: N, the number of the last pass.
             first_pass: number of the first pass to make; the prelude belongs to pass 1, the coda to pass N.
             valid_BT: False marks padding.
@@ -150,12 +191,14 @@ class HybridLM(nn.Module):
 
         Raises:
             InvalidInputError: if the passes are not integers with 1 <= first_pass <= n_passes, ``gradient_passes`` is neither
-                None nor a positive integer, or ``entered_BTE`` is needed and missing.
+                None nor a positive integer, ``entered_BTE`` is needed and missing, or the state or the mask is not of this model
+                and batch.
         """
         require_count("n_passes", n_passes)
         require(1 <= first_pass <= n_passes, "first_pass", f"must be in [1, n_passes={n_passes}]", first_pass)
         known = first_pass == 1 or not self.config.input_injection or entered_BTE is not None
         require(known, "entered", "must be given to inject it after pass 1", entered_BTE)
+        state, valid_BT = self._fitted(h_BTE, state, valid_BT)
         if gradient_passes is not None:
             require_count("gradient_passes", gradient_passes)
         n_silent = 0 if gradient_passes is None or not torch.is_grad_enabled() else n_passes - gradient_passes
@@ -163,7 +206,7 @@ class HybridLM(nn.Module):
         spans = [(1, (0, start))] if first_pass == 1 else []
         spans += [(n_pass, (start, stop)) for n_pass in range(first_pass, n_passes + 1)] + [(n_passes, (stop, n_layers))]
         n_tokens = h_BTE.shape[1]
-        while spans and not self._leaving(spans[-1][1], state):
+        while spans and not self._acts(*spans[-1], state):
             spans.pop()
         entered = h_BTE if entered_BTE is None else entered_BTE
         for number, (n_pass, span) in enumerate(spans, start=1):
@@ -210,16 +253,28 @@ class HybridLM(nn.Module):
             cache: what was read of this window so far, for all layers; None begins the window and keeps no cache.
             capture: receives the attention weights of the span's attention layers by layer number (without a cache).
         """
+        state, valid_BT = self._fitted(h_BTE, state, valid_BT)
+        return self._run_layers(h_BTE, state, span, valid_BT=valid_BT, cache=cache, capture=capture)
+
+    def _run_layers(
+        self,
+        h_BTE: Tensor,
+        state: ModelState,
+        span: tuple[int, int],
+        *,
+        valid_BT: Tensor | None = None,
+        cache: WindowCache | None = None,
+        capture: dict[int, Tensor] | None = None,
+    ) -> tuple[Tensor, ModelState, WindowCache | None]:
         start, stop = span
         states, tails, caches, own = [], [], [], []
         angles = self._angles(h_BTE, cache, span)
         for number in range(start, stop):
             layer_state, tail = state.fast_weights[number], state.conv_tail(number)
-            if capture is not None and angles is not None and self.config.layer_kinds[number] == "attn":
-                seen = reading(state.sight, number, valid_BT, h_BTE)
-                capture[number] = self.layers[number].attention_weights(h_BTE, angles=angles, **seen)  # type: ignore[operator]
             if cache is None:
-                h_BTE, layer_state, tail, left = self._run_layer(number, h_BTE, layer_state, angles, valid_BT, tail, state.sight)
+                h_BTE, layer_state, tail, left = self._run_layer(
+                    number, h_BTE, layer_state, angles, valid_BT, tail, state.sight, capture=capture
+                )
                 own.append(left)
             else:
                 past = cache.layers[number] if tail is None else ConvCache(tail)
@@ -268,7 +323,7 @@ class HybridLM(nn.Module):
             return h_BTE, h_BTE.detach() if silently else h_BTE
         with torch.set_grad_enabled(torch.is_grad_enabled() and not silently):
             if self.loop_norm is not None:
-                h_BTE = ops.rms_norm(h_BTE, self.loop_norm.weight, eps=self.config.norm_eps)
+                h_BTE = normed(h_BTE, self.loop_norm)
             if self.injection is not None:
                 h_BTE = torch.addcmul(h_BTE, self.injection, entered_BTE)
         return h_BTE, entered_BTE
@@ -280,9 +335,26 @@ class HybridLM(nn.Module):
         carried = tuple(layer if isinstance(layer, AttentionCache) else None for layer in layers)
         return Sight(sliding_len, carried, (None,) * len(carried), None)
 
-    def _leaving(self, span: tuple[int, int], state: ModelState) -> list[int]:
-        """The layers of a span that leave something behind when the window ends."""
-        return [n for n in range(*span) if state.sight is not None or n in self.config.fast_layers]
+    def _fitted(self, h_BTE: Tensor, state: ModelState, valid_BT: Tensor | None) -> tuple[ModelState, Tensor | None]:
+        """Return state and mask as a call on a residual stream takes them; refuse what is not of this model and batch."""
+        check_hidden(h_BTE, self.config)
+        mask = ops.as_mask(valid_BT, h_BTE.shape[:2], device=h_BTE.device)
+        return self.fitted_state(state, h_BTE.shape[0]), mask
+
+    def _acts(self, n_pass: int, span: tuple[int, int], state: ModelState) -> bool:
+        """Say whether a run over a span leaves something behind when the window ends, or calls what somebody watches."""
+        if self._last_needed(span, state) is not None:
+            return True
+        between = n_pass > 1 and span == self.config.loop_span and self.loop_norm is not None
+        return between and first_change(self.loop_norm) is not None  # type: ignore[arg-type]
+
+    def _last_needed(self, span: tuple[int, int], state: ModelState) -> int | None:
+        """The last layer of a span that leaves something behind when the window ends, or that somebody changed or watches."""
+        for number in reversed(range(*span)):
+            leaves = state.sight is not None or number in self.config.fast_layers
+            if leaves or first_change(self.layers[number]) is not None:
+                return number
+        return None
 
     def _run_span(
         self,
@@ -297,9 +369,9 @@ class HybridLM(nn.Module):
         if span[0] == span[1]:
             return h_BTE, state
         if recompute:
-            h_BTE, state, _ = recomputed(self.run_layers, h_BTE, state, span, valid_BT=valid_BT)
+            h_BTE, state, _ = recomputed(self._run_layers, h_BTE, state, span, valid_BT=valid_BT)
         else:
-            h_BTE, state, _ = self.run_layers(h_BTE, state, span, valid_BT=valid_BT, capture=capture)
+            h_BTE, state, _ = self._run_layers(h_BTE, state, span, valid_BT=valid_BT, capture=capture)
         return h_BTE, state
 
     def _run_layer(
@@ -311,20 +383,33 @@ class HybridLM(nn.Module):
         valid_BT: Tensor | None,
         tail: Tensor | None,
         sight: Sight | None,
+        *,
+        capture: dict[int, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None, AttentionCache | None]:
         """Run a layer over a whole window; under sliding eviction, attention also returns its keys and values."""
+        layer = self.layers[number]
         if self.config.layer_kinds[number] != "attn":
             angles = None  # compiled code would take them for another kind of input
-        elif sight is not None:
+        elif sight is not None or capture is not None:
             seen = reading(sight, number, valid_BT, h_BTE)
-            h_BTE, state, own = self.layers[number](h_BTE, state, angles=angles, **seen)
-            return h_BTE, state, None, own
+            if capture is not None and first_change(layer) is not None:  # looked at while it runs: its hooks are called once
+                seen["looking"] = functools.partial(capture.__setitem__, number)
+            elif capture is not None:
+                capture[number] = layer.attention_weights(h_BTE, angles=angles, **seen)  # type: ignore[operator]
+            if sight is not None or "looking" in seen:
+                h_BTE, state, own = layer(h_BTE, state, angles=angles, **seen)
+                return h_BTE, state, None, None if sight is None else own
         h_BTE, state, tail = self._functions.run(self.layers[number], h_BTE, state, angles, valid_BT, tail)  # type: ignore[arg-type]
         return h_BTE, state, tail, None
 
     def _write_layers(self, h_BTE: Tensor, state: ModelState, span: tuple[int, int], valid_BT: Tensor | None) -> ModelState:
-        last = self._leaving(span, state)[-1]
-        h_BTE, state, _ = self.run_layers(h_BTE, state, (span[0], last), valid_BT=valid_BT)
+        last = self._last_needed(span, state)
+        if last is None:
+            return state
+        whole = first_change(self.layers[last]) is not None
+        h_BTE, state, _ = self._run_layers(h_BTE, state, (span[0], last + whole), valid_BT=valid_BT)
+        if whole:
+            return state
         before = state.fast_weights[last]
         if before is None:
             assert state.sight is not None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sleepkit import ops
 from sleepkit.model.config import ModelConfig
+from sleepkit.model.door import remember
 from sleepkit.model.gated_delta_net import GatedDeltaNet
 
 # Channels of the values for each channel inside the generator of their taps.
@@ -64,3 +65,7 @@ class Jet(GatedDeltaNet):
         both, value = torch.split(projected_BTE, [projected_BTE.shape[-1] - values, values], dim=-1)
         value, tail = ops.dynamic_conv(value, self.taps(x_BTE), tail_BWE, silu=True)
         return F.silu(both), value, tail
+
+
+remember(TapGenerator, "__call__", "forward")
+remember(Jet, "__call__", "forward", "write", "rule", "_recur", "_convolved")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from sleepkit import ops
+from sleepkit.model.door import remember
 from sleepkit.model.gated_delta_net import GatedDeltaNet
 
 
@@ -17,3 +18,6 @@ class Mamba2(GatedDeltaNet):
 
     kind: ClassVar[str] = "mamba2"
     rule: Callable[..., ops.GatedDeltaOutput] = staticmethod(ops.gated_hebbian_from_projections)
+
+
+remember(Mamba2, "__call__", "forward", "write", "rule", "_recur", "_convolved")

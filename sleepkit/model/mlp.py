@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from sleepkit import ops
 from sleepkit.model.config import ModelConfig
+from sleepkit.model.door import remember
 
 
 class MLP(nn.Module):
@@ -22,3 +23,6 @@ class MLP(nn.Module):
             return self.down(ops.relu_square(self.up(x_BTE)))  # type: ignore[no-any-return]
         gate, up = self.up(x_BTE).chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)  # type: ignore[no-any-return]
+
+
+remember(MLP, "__call__", "forward")

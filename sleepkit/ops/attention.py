@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sleepkit.errors import require
+from sleepkit.kernels.door import traced, transformed
+from sleepkit.ops.masks import as_mask
 
 
 class Rotation(NamedTuple):
@@ -20,11 +22,11 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
-@functools.lru_cache(maxsize=1024)
 def rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torch.dtype, device: torch.device) -> Rotation:
     """Return the angles of rotary positions (arXiv 2104.09864): position times base^(-2 i / D) for pair i.
 
-    Computed once for each set of arguments, in fp32 at least: a pass needs the same angles in every layer.
+    Computed once for each set of arguments, in fp32 at least: a pass needs the same angles in every layer. Only what is traced
+    or transformed is computed anew: its tensors mean something there alone.
 
     Args:
         start: position of the first token in its window; negative for tokens of earlier windows.
@@ -38,6 +40,11 @@ def rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torc
         InvalidInputError: if D is odd.
     """
     require(head_dim % 2 == 0, "head channels", "must be even for rotary positions", head_dim)
+    make = _rotation if traced() or transformed() else _kept_rotation
+    return make(start, length, head_dim=head_dim, base=base, dtype=dtype, device=device)
+
+
+def _rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torch.dtype, device: torch.device) -> Rotation:
     half, wide = head_dim // 2, torch.promote_types(dtype, torch.float32)
     with torch.inference_mode(False), torch.no_grad():
         frequency = base ** (-torch.arange(half, device=device, dtype=wide) / half)
@@ -46,6 +53,9 @@ def rotation(start: int, length: int, *, head_dim: int, base: float, dtype: torc
         # Each half of the sine lies together in memory, as kernels take it.
         sine = torch.stack([-angle.sin(), angle.sin()]).to(dtype)[:, :, 0].permute(1, 2, 0, 3)
         return Rotation(angle.cos().to(dtype), sine)
+
+
+_kept_rotation = functools.lru_cache(maxsize=1024)(_rotation)
 
 
 def rotary(x_BTHD: Tensor, angles: Rotation) -> Tensor:
@@ -63,6 +73,7 @@ def attention(
     of keys and values than of queries serve a group of them each. With ``sliding_len`` L, a query at position p sees the keys in
     (p - L, p] alone.
     """
+    valid_BS = as_mask(valid_BS, _tokens_of(k_BHSD), device=k_BHSD.device)
     k_BHSD, v_BHSD = _for_each_query_head(k_BHSD, q_BHQD), _for_each_query_head(v_BHSD, q_BHQD)
     n_queries, n_keys = q_BHQD.shape[-2], k_BHSD.shape[-2]
     if sliding_len is not None and n_keys > sliding_len:
@@ -80,11 +91,16 @@ def attention_weights(
     q_BHQD: Tensor, k_BHSD: Tensor, *, valid_BS: Tensor | None = None, sliding_len: int | None = None
 ) -> Tensor:
     """Return the softmax weights [B, H, Q, S] that ``attention`` applies, for looking at."""
+    valid_BS = as_mask(valid_BS, _tokens_of(k_BHSD), device=k_BHSD.device)
     k_BHSD = _for_each_query_head(k_BHSD, q_BHQD)
     visible = _visible(q_BHQD.shape[-2], k_BHSD.shape[-2], valid_BS, q_BHQD.device, sliding_len)
     scores = (q_BHQD @ k_BHSD.mT) * q_BHQD.shape[-1] ** -0.5
     weights: Tensor = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1)
     return weights
+
+
+def _tokens_of(k_BHSD: Tensor) -> tuple[int, int]:
+    return k_BHSD.shape[0], k_BHSD.shape[2]
 
 
 def _for_each_query_head(x_BHSD: Tensor, q_BHQD: Tensor) -> Tensor:

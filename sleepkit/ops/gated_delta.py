@@ -3,7 +3,6 @@
 Axes: B batch, T token, H value head, K key channel, V value channel. Order everywhere: q, k, v, log_decay, beta, state.
 """
 
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -11,9 +10,21 @@ from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import chunked, native, reference, triton_delta
+from sleepkit.kernels.autocast import in_own_dtypes
 from sleepkit.kernels.build import why_unavailable
+from sleepkit.kernels.door import TRANSFORMED
 from sleepkit.ops.hebbian import pick as pick_hebbian
-from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request, pick_on_gpu, plain_inputs
+from sleepkit.ops.masks import as_mask
+from sleepkit.ops.recurrence import (
+    Choose,
+    GatedDeltaOutput,
+    Impl,
+    KernelRequest,
+    check_shapes,
+    kernel_request,
+    pick_on_gpu,
+    plain_inputs,
+)
 
 Operation = Literal["gated_delta_rule", "gated_hebbian"]
 
@@ -43,23 +54,24 @@ def gated_delta_rule(
         beta_BTH: write strength, in (0, 1), or (0, 2) where negative eigenvalues are allowed.
         state_BHKV: fast weights before the first token.
         scale: factor of the read; None means K^-0.5.
-        valid_BT: False marks padding: the state passes through untouched and the output there means nothing.
+        valid_BT: False (or the integer 0) marks padding: the state passes through untouched and the output there means nothing.
         impl: how; "auto" picks one (``explain`` says which and why), any other is honoured or refused.
 
     Raises:
         InvalidInputError: if shapes do not fit together.
         ImplUnavailableError: if the implementation asked for cannot serve this call.
     """
-    check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
+    check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
+    valid_BT = as_mask(valid_BT, q_BTHK.shape[:2], device=q_BTHK.device)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
-    chosen = choose(impl, *kernel_request(*inputs))
+    chosen = choose(impl, *kernel_request(*inputs, valid=valid_BT))
     factor = q_BTHK.shape[-1] ** -0.5 if scale is None else float(scale)
     if chosen == "triton":
-        with torch.autocast(q_BTHK.device.type, enabled=False):
+        with in_own_dtypes(q_BTHK):
             narrow = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV.float())
             return GatedDeltaOutput(*triton_delta.gated_delta_rule(*narrow, scale=factor, valid_BT=valid_BT))
     plain = plain_inputs(*inputs, valid_BT)
-    with torch.autocast(q_BTHK.device.type, enabled=False):  # in the dtypes chosen here, whatever surrounds the call
+    with in_own_dtypes(q_BTHK):
         out, state = _KERNELS[chosen].gated_delta_rule(*plain, scale=factor)
     return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
 
@@ -89,21 +101,24 @@ def explain(
     """
     require(operation in get_args(Operation), "operation", f"must be one of {', '.join(get_args(Operation))}", operation)
     pick = pick_hebbian if operation == "gated_hebbian" else _pick
-    chosen, reason = pick(impl, device, dtype, max(key_dim, value_dim) <= triton_delta.LARGEST_DIM)
+    fits = max(key_dim, value_dim) <= triton_delta.LARGEST_DIM
+    chosen, reason = pick(impl, KernelRequest(device, dtype, fits))
     return f"{chosen}: {reason}"
 
 
 _KERNELS = {"reference": reference, "chunked": chunked, "native": native}
 
 
-def _pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, str]:
+def _pick(impl: str, request: KernelRequest) -> tuple[str, str]:
     """Return the implementation and the reason."""
     require(impl in get_args(Impl), "impl", f"must be one of {', '.join(get_args(Impl))}", impl)
     if impl in ("reference", "chunked"):
         return impl, "asked for by name"
-    if impl == "triton" or (impl == "auto" and device == "cuda"):
-        return pick_on_gpu(impl, device, dtype, fits)
-    problem = why_unavailable() if device == "cpu" else f"impl: 'native' runs on a CPU, not on {device!r}; use 'chunked'"
+    if impl == "auto" and request.closed == TRANSFORMED:
+        return "reference", f"{TRANSFORMED}: token by token it is made of those"
+    if impl == "triton" or (impl == "auto" and request.device == "cuda"):
+        return pick_on_gpu(impl, request)
+    problem = _why_not_native(request)
     if impl == "native":
         if problem:
             raise ImplUnavailableError(problem)
@@ -113,5 +128,13 @@ def _pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, 
     return "native", "the C kernel is the fastest on a CPU, and was built for this one"
 
 
+def _why_not_native(request: KernelRequest) -> str | None:
+    if request.device != "cpu":
+        return f"impl: 'native' runs on a CPU, not on {request.device!r}; use 'chunked'"
+    if request.closed is not None:
+        return f"impl: 'native' cannot serve this call: {request.closed}"
+    return why_unavailable()
+
+
 # The answer cannot change while a graph is traced.
-choose: Callable[[str, str, torch.dtype, bool], str] = torch.compiler.assume_constant_result(lambda *asked: _pick(*asked)[0])  # type: ignore[no-untyped-call]
+choose: Choose = torch.compiler.assume_constant_result(lambda impl, *request: _pick(impl, KernelRequest(*request))[0])  # type: ignore[no-untyped-call]

@@ -3,7 +3,6 @@
 Axes: B batch, T token, H value head, K key channel, V value channel. Order everywhere: q, k, v, log_decay, beta, state.
 """
 
-from collections.abc import Callable
 from typing import get_args
 
 import torch
@@ -11,7 +10,19 @@ from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import hebbian, reference, triton_delta
-from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request, pick_on_gpu, plain_inputs
+from sleepkit.kernels.autocast import in_own_dtypes
+from sleepkit.kernels.door import TRANSFORMED
+from sleepkit.ops.masks import as_mask
+from sleepkit.ops.recurrence import (
+    Choose,
+    GatedDeltaOutput,
+    Impl,
+    KernelRequest,
+    check_shapes,
+    kernel_request,
+    pick_on_gpu,
+    plain_inputs,
+)
 
 
 def gated_hebbian(
@@ -40,7 +51,7 @@ def gated_hebbian(
         beta_BTH: write strength, in (0, 1).
         state_BHKV: fast weights before the first token.
         scale: factor of the read; None means K^-0.5.
-        valid_BT: False marks padding: the state passes through untouched and the output there means nothing.
+        valid_BT: False (or the integer 0) marks padding: the state passes through untouched and the output there means nothing.
         impl: how; "auto" picks one (``ops.explain(operation="gated_hebbian")`` says which and why), any other is honoured or
             refused. There are a torch path and, for a GPU, a Triton kernel.
 
@@ -48,11 +59,12 @@ def gated_hebbian(
         InvalidInputError: if shapes do not fit together.
         ImplUnavailableError: if the implementation asked for does not exist or cannot serve this call.
     """
-    check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV, valid_BT)
+    check_shapes(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
+    valid_BT = as_mask(valid_BT, q_BTHK.shape[:2], device=q_BTHK.device)
     inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, state_BHKV)
-    chosen = choose(impl, *kernel_request(*inputs))
+    chosen = choose(impl, *kernel_request(*inputs, valid=valid_BT))
     factor = q_BTHK.shape[-1] ** -0.5 if scale is None else float(scale)
-    with torch.autocast(q_BTHK.device.type, enabled=False):  # in the dtypes chosen here, whatever surrounds the call
+    with in_own_dtypes(q_BTHK):
         if chosen == "triton":
             narrow = (*inputs[:5], state_BHKV.float())
             return GatedDeltaOutput(*triton_delta.gated_delta_rule(*narrow, scale=factor, valid_BT=valid_BT, corrected=False))
@@ -60,14 +72,12 @@ def gated_hebbian(
     return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
 
 
-def pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, str]:
+def pick(impl: str, request: KernelRequest) -> tuple[str, str]:
     """Return the implementation that ``impl`` leads to, and the reason.
 
     Args:
         impl: as in the operation.
-        device: see ``pick_on_gpu``.
-        dtype: see there.
-        fits: see there.
+        request: what the choice depends on.
 
     Raises:
         InvalidInputError: if there is no such name.
@@ -78,11 +88,13 @@ def pick(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, s
         return impl, "asked for by name"
     if impl == "native":
         raise ImplUnavailableError("impl: 'native' cannot serve this call: it knows the delta rule alone; use 'auto'")
-    if impl == "triton" or device == "cuda":
-        return pick_on_gpu(impl, device, dtype, fits)
+    if impl == "auto" and request.closed == TRANSFORMED:
+        return "reference", f"{TRANSFORMED}: token by token it is made of those"
+    if impl == "triton" or request.device == "cuda":
+        return pick_on_gpu(impl, request)
     return "chunked", "the torch path runs everywhere, and this operation has no other kernel on a CPU"
 
 
 # The answer cannot change while a graph is traced.
-choose: Callable[[str, str, torch.dtype, bool], str] = torch.compiler.assume_constant_result(lambda *asked: pick(*asked)[0])  # type: ignore[no-untyped-call]
+choose: Choose = torch.compiler.assume_constant_result(lambda impl, *request: pick(impl, KernelRequest(*request))[0])  # type: ignore[no-untyped-call]
 _KERNELS = {"reference": reference, "chunked": hebbian}

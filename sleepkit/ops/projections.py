@@ -18,7 +18,8 @@ from sleepkit.ops.gated_delta import choose as choose_delta
 from sleepkit.ops.gated_delta import gated_delta_rule
 from sleepkit.ops.hebbian import choose as choose_hebbian
 from sleepkit.ops.hebbian import gated_hebbian
-from sleepkit.ops.recurrence import GatedDeltaOutput, Impl, check_shapes, kernel_request
+from sleepkit.ops.masks import as_mask
+from sleepkit.ops.recurrence import Choose, GatedDeltaOutput, Impl, check_shapes, kernel_request
 from sleepkit.ops.rows import unit_length
 
 
@@ -85,7 +86,7 @@ def gated_delta_from_projections(
         dt_bias_H: see ``activate``.
         beta_scale: see ``activate``.
         unit_eps: see ``activate``.
-        valid_BT: False marks padding: the state passes through untouched and the output there means nothing.
+        valid_BT: False (or the integer 0) marks padding: the state passes through untouched and the output there means nothing.
         impl: see ``gated_delta_rule``.
 
     Raises:
@@ -121,7 +122,7 @@ def gated_hebbian_from_projections(
 
 class _Rule(NamedTuple):
     run: Callable[..., GatedDeltaOutput]
-    choose: Callable[[str, str, torch.dtype, bool], str]
+    choose: Choose
     corrected: bool
 
 
@@ -143,11 +144,13 @@ def _from_projections(
     require(gates.ndim == 3 and gates.shape[2] % 2 == 0, "gates", "must be [B, T, 2 H]", tuple(gates.shape))
     (query, key), (decay_input, beta_input) = qk.chunk(2, dim=2), gates.chunk(2, dim=-1)
     raw = (query, key, v, decay_input, beta_input)
-    check_shapes(*raw, state, valid)
+    check_shapes(*raw, state)
+    valid = as_mask(valid, qk.shape[:2], device=qk.device)
     A_log, dt_bias, beta_scale, unit_eps = activations
     for name, rates in (("A_log", A_log), ("dt_bias", dt_bias)):
         require(rates.shape == v.shape[2:3], name, f"must have shape [{v.shape[2]}]", tuple(rates.shape))
-    if rule.choose(impl, *kernel_request(*raw, state, A_log, dt_bias)) == "triton":
+    on_gpu = impl == "triton" or (impl == "auto" and qk.device.type == "cuda")
+    if on_gpu and rule.choose(impl, *kernel_request(*raw, state, A_log, dt_bias, valid=valid)) == "triton":
         narrow = activations._replace(A_log=A_log.float(), dt_bias=dt_bias.float())
         scale = query.shape[-1] ** -0.5
         return GatedDeltaOutput(

@@ -3,6 +3,7 @@
 Axes: B batch, T token, H value head, K key channel, V value channel. Order everywhere: q, k, v, log_decay, beta, state.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,8 +11,12 @@ from torch import Tensor
 
 from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import triton_delta, triton_support
+from sleepkit.kernels.door import why_closed
 
 Impl = Literal["auto", "reference", "chunked", "native", "triton"]
+# From ``impl`` and the fields of a KernelRequest, one by one: constants of a graph that is traced.
+Choose = Callable[[str, str, torch.dtype, bool, str | None], str]
+_KERNEL_DEVICES = ("cpu", "cuda")
 
 
 class GatedDeltaOutput(NamedTuple):
@@ -26,7 +31,23 @@ class GatedDeltaOutput(NamedTuple):
     state: Tensor
 
 
-def check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, valid: Tensor | None) -> None:
+class KernelRequest(NamedTuple):
+    """What the choice of a kernel depends on.
+
+    Attributes:
+        device: the kind of device.
+        dtype: that of v, or fp64 where any input is in a dtype that the Triton kernels do not know.
+        fits: whether the heads are small enough for the Triton kernels.
+        closed: why no kernel may have the memory of the inputs (``kernels.door``); None if one may.
+    """
+
+    device: str
+    dtype: torch.dtype
+    fits: bool
+    closed: str | None = None
+
+
+def check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor) -> None:
     """Refuse inputs that do not fit together.
 
     Raises:
@@ -44,9 +65,6 @@ def check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tenso
         "beta": (beta, (batch, seq_len, n_heads)),
         "state": (state, (batch, n_heads, key_dim, value_dim)),
     }
-    if valid is not None:
-        expected["valid"] = (valid, (batch, seq_len))
-        require(valid.dtype == torch.bool, "valid", "must be boolean", valid.dtype)
     for name, (tensor, shape) in expected.items():
         require(tuple(tensor.shape) == shape, name, f"must have shape {list(shape)} to fit q and v", tuple(tensor.shape))
     require(n_heads % n_key_heads == 0, "q", f"heads must divide the {n_heads} heads of v", n_key_heads)
@@ -67,35 +85,35 @@ def plain_inputs(
     return q, k, v, log_decay, beta, state
 
 
-def kernel_request(*inputs: Tensor) -> tuple[str, torch.dtype, bool]:
-    """Return what the choice of a kernel depends on, of inputs that begin with q, k, v: device, dtype, and whether heads fit.
-
-    The dtype is that of v, or fp64 where any input is in a dtype that the Triton kernels do not know.
-    """
+def kernel_request(*inputs: Tensor, valid: Tensor | None = None) -> KernelRequest:
+    """Return what the choice of a kernel depends on, of inputs that begin with q, k, v."""
     q, _, v = inputs[:3]
     dtype = v.dtype if all(x.dtype in triton_support.DTYPES for x in inputs) else torch.float64
-    return q.device.type, dtype, max(q.shape[3], v.shape[3]) <= triton_delta.LARGEST_DIM
+    fits, device = max(q.shape[3], v.shape[3]) <= triton_delta.LARGEST_DIM, q.device.type
+    closed = why_closed(*inputs, valid, device=device) if device in _KERNEL_DEVICES else None
+    return KernelRequest(device, dtype, fits, closed)
 
 
-def pick_on_gpu(impl: str, device: str, dtype: torch.dtype, fits: bool) -> tuple[str, str]:
+def pick_on_gpu(impl: str, request: KernelRequest) -> tuple[str, str]:
     """Return the implementation, and the reason, of a call on a GPU, or of one that asks for "triton" by name.
 
     Args:
         impl: "auto" or "triton".
-        device: "cpu" or "cuda".
-        dtype: see ``kernel_request``.
-        fits: see there.
+        request: what the choice depends on.
 
     Raises:
         ImplUnavailableError: if the Triton kernels were asked for and cannot serve the call.
     """
     asked = impl == "triton"
-    if dtype not in triton_support.DTYPES:
-        problem: str | None = "its inputs are fp32, bf16 or fp16, none of them fp64"
-    elif not fits:
+    problem: str | None
+    if request.closed is not None:
+        problem = request.closed
+    elif request.dtype not in triton_support.DTYPES:
+        problem = "its inputs are fp32, bf16 or fp16, none of them fp64"
+    elif not request.fits:
         problem = f"its heads have at most {triton_delta.LARGEST_DIM} key and value channels"
     else:  # asked for by name they need not have been checked on this device
-        problem = triton_support.why_unavailable(device) if asked else triton_support.why_not_chosen(device)
+        problem = triton_support.why_unavailable(request.device) if asked else triton_support.why_not_chosen(request.device)
     if asked and problem:
         raise ImplUnavailableError(f"impl: 'triton' cannot serve this call: {problem}; use 'auto', 'chunked' or 'reference'")
     if asked:

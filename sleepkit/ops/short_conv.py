@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from sleepkit.errors import require
 from sleepkit.kernels import rows, triton_conv, triton_support
+from sleepkit.kernels.door import transformed
 
 
 def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None, *, silu: bool = False) -> tuple[Tensor, Tensor]:
@@ -36,13 +37,14 @@ def short_conv(x_BTE: Tensor, weight_EW: Tensor, tail_BWE: Tensor | None = None,
     expected = (batch, n_taps - 1, channels)
     if tail_BWE is not None:
         require(tuple(tail_BWE.shape) == expected, "tail", f"must have shape {list(expected)}", tuple(tail_BWE.shape))
-    if triton_support.serves(x_BTE) and weight_EW.dtype in triton_support.DTYPES:
+    if triton_support.serves(x_BTE, weight_EW, tail_BWE):
         return triton_conv.short_conv(x_BTE, tail_BWE, weight_EW, silu=silu), _last(x_BTE, tail_BWE, n_taps - 1)
-    if weight_EW.dtype == x_BTE.dtype and rows.serves(x_BTE):
+    if rows.serves(x_BTE, weight_EW, tail_BWE):
         return rows.short_conv(x_BTE, tail_BWE, weight_EW, silu=silu), _last(x_BTE, tail_BWE, n_taps - 1)
     before = x_BTE.new_zeros(expected) if tail_BWE is None else tail_BWE
     padded = torch.cat([before, x_BTE], dim=1)
-    out = _Taps.apply(padded, weight_EW)  # type: ignore[no-untyped-call]
+    # A function of one's own has no rules for torch's transforms; its plain form has.
+    out = _slide(padded, weight_EW) if transformed() else _Taps.apply(padded, weight_EW)  # type: ignore[no-untyped-call]
     return (F.silu(out) if silu else out), padded[:, seq_len:]
 
 
@@ -70,7 +72,7 @@ def dynamic_conv(
     expected = (batch, n_taps - 1, channels)
     if tail_BWE is not None:
         require(tuple(tail_BWE.shape) == expected, "tail", f"must have shape {list(expected)}", tuple(tail_BWE.shape))
-    if triton_support.serves(x_BTE) and taps_BTEW.dtype in triton_support.DTYPES:
+    if triton_support.serves(x_BTE, taps_BTEW, tail_BWE):
         return triton_conv.dynamic_conv(x_BTE, tail_BWE, taps_BTEW, silu=silu), _last(x_BTE, tail_BWE, n_taps - 1)
     before = x_BTE.new_zeros(expected) if tail_BWE is None else tail_BWE
     padded = torch.cat([before, x_BTE], dim=1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sleepkit import ops
 from sleepkit.kernels import block, build
 from sleepkit.model import HybridLM, fused
 from sleepkit.model.block import Block
@@ -102,10 +103,9 @@ def test_gradients_are_those_of_finite_differences(kind: str) -> None:
         twin = Block(model.config, kind).double()
         for name, weight in zip(names, weights, strict=True):
             owner, _, last = name.rpartition(".")
-            del twin.get_submodule(owner)._parameters[last]
-            setattr(twin.get_submodule(owner), last, weight)
+            twin.get_submodule(owner)._parameters[last] = weight
         angles = model._angles(hidden, None, (0, 1))
-        return tuple(x for x in fused.run_fused(twin, hidden, before, angles, None) if x is not None)
+        return tuple(x for x in ops.run_block(fused.prepared(twin, hidden, before, angles, None)) if x is not None)
 
     hidden = torch.randn(1, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     given = [parameter.detach().clone() for parameter in layer.parameters()]
@@ -197,17 +197,19 @@ def test_an_exchanged_hooked_or_parametrised_module_is_called() -> None:
         assert_close(changed(change), doubled, what="hidden")
 
 
-@pytest.mark.parametrize("why", ["autocast", "mixed dtypes", "long window"])
-def test_it_is_not_taken_where_it_would_be_something_else(why: str) -> None:
+def why_modules(model: HybridLM, number: int, hidden: Tensor, state: Tensor | None) -> str | None:
+    angles = model._angles(hidden, None, (number, number + 1))
+    call = fused.prepared(model.layers[number], hidden, state, angles, None)
+    return call if isinstance(call, str) else None
+
+
+def test_it_is_not_taken_where_it_would_be_something_else() -> None:
     model = small_model(dtype=torch.float32)
     hidden, state = torch.zeros(1, 4, 8), model.initial_state(1).fast_weights[1]
-    assert fused.fuses(model.layers[1], hidden, state)
-    if why == "autocast":
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert not fused.fuses(model.layers[1], hidden, state)
-    elif why == "mixed dtypes":
-        assert state is not None
-        assert not fused.fuses(model.layers[1], hidden, state.double())
-        assert not fused.fuses(model.layers[1], hidden.double(), state.double())
-    else:
-        assert not fused.fuses(model.layers[1], torch.zeros(1, block.LONGEST_WINDOW + 1, 8), state)
+    assert state is not None
+    assert why_modules(model, 1, hidden, state) is None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert why_modules(model, 1, hidden, state) == "autocast chooses the dtype of each operation"
+    assert why_modules(model, 1, hidden, state.double()) == "a tensor is torch.float64 beside torch.float32"
+    assert "torch.float32 beside torch.float64" in str(why_modules(model, 1, hidden.double(), state.double()))
+    assert "1 to 256 tokens" in str(why_modules(model, 1, torch.zeros(1, block.LONGEST_WINDOW + 1, 8), state))

@@ -45,7 +45,7 @@ CASES: dict[str, Case] = {
 
 def run(case: Case, monkeypatch: pytest.MonkeyPatch, *, in_c: bool, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     """Return the output and the gradient of every input."""
-    monkeypatch.setattr(rows, "serves", lambda _: in_c)
+    monkeypatch.setattr(rows, "serves", lambda *_: in_c)
     function, inputs = case
     leaves = [x.to(dtype).detach().requires_grad_() for x in inputs]
     out = function(*leaves)

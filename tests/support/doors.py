@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from beartype import BeartypeConf, BeartypeStrategy
 
+from sleepkit.model import door
+
 # What beartype's import hook writes into a module that it checks.
 _CHECK_OF_VARIABLES, _ITS_SETTINGS = "__die_if_unbearable_beartype__", "__claw_state_beartype__"
 
@@ -34,6 +36,7 @@ def take_off_type_checks(patch: pytest.MonkeyPatch) -> None:
         if hasattr(module, _CHECK_OF_VARIABLES):
             patch.setattr(module, _CHECK_OF_VARIABLES, lambda *_, **__: None)
             patch.setattr(module, _ITS_SETTINGS, types.SimpleNamespace(module_name_to_beartype_conf={name: no_checks}))
+    patch.setattr(door, "_ORIGINALS", [(owner, names, get, get(owner)) for owner, names, get, _ in door._ORIGINALS])
 
 
 def _is_type_check(value: object) -> bool:

@@ -38,7 +38,7 @@ def read_token_by_token(
         found = 0 if kind == "mamba2" else (state * k[..., None]).sum(2)
         state = state + k[..., None] * (beta[:, t, :, None] * (value[:, t] - found))[:, :, None]
         read = mixer.key_dim**-0.5 * (state * q[..., None]).sum(2)
-        normed = read / (read.square().mean(-1, keepdim=True) + mixer.norm_eps).sqrt() * mixer.norm.weight
+        normed = read / (read.square().mean(-1, keepdim=True) + mixer.norm.eps).sqrt() * mixer.norm.weight
         outputs.append(F.linear(normed.flatten(1) * gate[:, t], mixer.out.weight))
     return torch.stack(outputs, dim=1), state
 
