@@ -88,7 +88,8 @@ def rollout(
         sleep: N, L and eviction.
         trace: called after every pass with the window's number, the window and the ``PassView``.
         windows: the schedule, if it is known already (it must belong to this batch).
-        state: what an earlier rollout left, to start from; empty if None. It must be of the same kind of eviction.
+        state: what an earlier rollout left, to start from; empty if None. It must be of this model and of the same kind of
+            eviction, and of the batch, or of one sequence, which is repeated: read once, ask many.
         checkpointing: what the forward keeps for the backward. "none" keeps the activations of every pass. "pass" keeps the
             residual stream and the fast weights before each pass and makes each pass once more in backward. "window" keeps the
             fast weights before each window; backward makes the window's passes once more, keeping for that time what "pass"
@@ -104,7 +105,7 @@ def rollout(
     Raises:
         InvalidInputError: if the label block is longer than a window, a token id is outside the vocabulary, k or j is neither
             None nor a positive integer, a trace is asked for together with one of the last three, or the state is of another
-            eviction.
+            model, batch or eviction.
     """
     batch = as_batch(batch)
     _check_tokens(batch.tokens, model.config.vocab_size)
@@ -113,6 +114,7 @@ def rollout(
         windows = schedule(batch, sleep.window_len)
     if state is None:
         state = model.initial_state(batch.size, sliding_len=sleep.sliding_len)
+    state = model.fitted_state(state, batch.size)
     given_len = None if state.sight is None else state.sight.sliding_len
     require(given_len == sleep.sliding_len, "state", f"must be of sliding_len {sleep.sliding_len}", given_len)
     silent = _without_gradient(windows, gradient_windows)

@@ -12,8 +12,9 @@ from torch import Tensor
 from sleepkit.errors import CheckpointError, one_line, require, require_count
 from sleepkit.files import read_folder, seals, tensors, whole_folder
 from sleepkit.model import HybridLM, ModelState, WindowCache
+from sleepkit.model.fitting import repeated
 from sleepkit.model.hybrid import TOKEN_TYPES
-from sleepkit.model.state import AttentionCache, Sight
+from sleepkit.model.state import AttentionCache, LayerCache, Sight
 from sleepkit.model.storage import read_tensors, write_tensors
 from sleepkit.sleep.schedule import SleepConfig
 
@@ -123,13 +124,30 @@ class Session:
 
     @torch.no_grad()
     def predict(self, tokens_BT: Tensor) -> Tensor:
-        """Return the logits [B, T, W] that ``read`` would give, leaving this session as it is."""
-        return self.fork().read(tokens_BT)
+        """Return the logits [B, T, W] that ``read`` would give, leaving this session as it is.
 
-    def fork(self) -> Self:
-        """Return an independent session in the same condition (tensors are shared: they are never written in place)."""
-        twin = type(self)(self.model, self.sleep_config, batch_size=self.batch_size)
-        twin._state, twin._awake = self._state, self._awake
+        A session of one sequence answers any number of questions at once: read once, ask many.
+        """
+        many = self.batch_size == 1 and isinstance(tokens_BT, Tensor) and tokens_BT.ndim == 2 and tokens_BT.shape[0] > 1
+        return self.fork(batch_size=tokens_BT.shape[0] if many else None).read(tokens_BT)
+
+    def fork(self, *, batch_size: int | None = None) -> Self:
+        """Return an independent session in the same condition (tensors are shared: they are never written in place).
+
+        Args:
+            batch_size: B of the new session, for a session of one sequence, which is repeated; None for its own.
+
+        Raises:
+            InvalidInputError: if B is not a positive integer, or another than that of a session of several sequences.
+        """
+        if batch_size is None:
+            batch_size = self.batch_size
+        fits = self.batch_size in (1, batch_size)
+        require(fits, "batch_size", f"must be {self.batch_size}: only a session of one sequence is repeated", batch_size)
+        twin = type(self)(self.model, self.sleep_config, batch_size=batch_size)
+        same = batch_size == self.batch_size
+        twin._state = self._state if same else repeated(self._state, batch_size)
+        twin._awake = self._awake if same else _repeated_window(self._awake, batch_size)
         twin.n_read, twin.n_sleeps = self.n_read, self.n_sleeps
         return twin
 
@@ -262,23 +280,28 @@ class Session:
             sight = self._stored_sight(stored, n_read - length)
             state, begin = (self._stored_state(stored, name, sight) for name in ("state", "start"))
             fresh = self._awake.cache.layers
-            layers = tuple(type(c)(**{f: stored[f"cache.{i}.{f}"] for f in c._fields}) for i, c in enumerate(fresh))
-            looped = (stored["looped"],) if "looped" in stored else ()
-            entered = (stored["entered"],) if looped and self.model.config.input_injection else ()
-            held = [piece.shape[1] for piece in (*looped, *entered)] or [0]
-            held += [layer.keys.shape[2] for layer in layers if isinstance(layer, AttentionCache)]
-            if set(held) != {length}:
-                raise ValueError(f"length {length} does not match the stored window")
+            layers = tuple(self._stored_cache(stored, number, layer, length) for number, layer in enumerate(fresh))
+            n_injected = 2 if self.model.config.input_injection else 1
+            size = (self.batch_size, length, self.model.config.width)
+            pieces = [self._shaped(stored, name, size) for name in ("looped", "entered")[:n_injected]] if length else []
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"path: must be a whole sleepkit session ({error}), got {str(folder)!r}") from None
         self._state, self.n_read, self.n_sleeps = state, n_read, n_sleeps
-        self._awake = _Awake(WindowCache(layers, length), looped, begin, length, entered)
+        self._awake = _Awake(WindowCache(layers, length), tuple(pieces[:1]), begin, length, tuple(pieces[1:]))
 
     def _stored_state(self, stored: dict[str, Tensor], name: str, sight: Sight | None) -> ModelState:
         fresh = self._state
         fast_weights = tuple(self._like(stored, f"{name}.{i}", layer) for i, layer in enumerate(fresh.fast_weights))
         tails = tuple(self._like(stored, f"{name}.tail.{i}", layer) for i, layer in enumerate(fresh.conv_tails))
         return ModelState(fast_weights, sight, tails)
+
+    def _stored_cache(self, stored: dict[str, Tensor], number: int, fresh: LayerCache, length: int) -> LayerCache:
+        """Return what a layer has read of the open window."""
+        sizes = [tuple(tensor.shape) for tensor in fresh]
+        if isinstance(fresh, AttentionCache):
+            sizes = [(batch, heads, length, channels) for batch, heads, _, channels in sizes]
+        named = zip(fresh._fields, sizes, strict=True)
+        return type(fresh)(*(self._shaped(stored, f"cache.{number}.{field}", size) for field, size in named))
 
     def _stored_sight(self, stored: dict[str, Tensor], n_before: int) -> Sight | None:
         """Return what is carried of the ``n_before`` tokens read before the open window."""
@@ -295,12 +318,27 @@ class Session:
         carried = (None if layer is None else look(number, layer) for number, layer in enumerate(fresh.carried))
         return fresh._replace(carried=tuple(carried))
 
-    @classmethod
-    def _like(cls, stored: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:
-        return None if like is None else cls._shaped(stored, name, tuple(like.shape))
+    def _like(self, stored: dict[str, Tensor], name: str, like: Tensor | None) -> Tensor | None:
+        return None if like is None else self._shaped(stored, name, tuple(like.shape), dtype=like.dtype)
 
-    @staticmethod
-    def _shaped(stored: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
-        if stored[name].shape != shape:
-            raise ValueError(f"{name} has shape {list(stored[name].shape)}")
-        return stored[name]
+    def _shaped(
+        self, stored: dict[str, Tensor], name: str, shape: tuple[int, ...], *, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Return a tensor in a dtype, that of the model if None; a stored one may be narrower, and none is rounded."""
+        tensor, wanted = stored[name], dtype or self.model.embedding.weight.dtype
+        if tensor.shape != shape:
+            raise ValueError(f"{name} has shape {list(tensor.shape)}, not {list(shape)}")
+        if not tensor.is_floating_point() or torch.promote_types(tensor.dtype, wanted) != wanted:
+            raise ValueError(f"{name} is {tensor.dtype}, and a model of {wanted} would round it")
+        return tensor.to(wanted)
+
+
+def _repeated_window(awake: _Awake, batch_size: int) -> _Awake:
+    """Repeat the open window of one sequence."""
+
+    def repeat(tensor: Tensor) -> Tensor:
+        return tensor.expand(batch_size, *tensor.shape[1:]).contiguous()
+
+    layers = tuple(type(layer)(*map(repeat, layer)) for layer in awake.cache.layers)
+    looped, entered = (tuple(map(repeat, pieces)) for pieces in (awake.looped, awake.entered))
+    return _Awake(WindowCache(layers, awake.cache.length), looped, repeated(awake.coda_start, batch_size), awake.length, entered)
