@@ -222,9 +222,17 @@ def _nbformat() -> Any:
 
 
 def _read(path: Path) -> "NotebookNode":
+    """Read a notebook and check it against its format: what is missing shows here and nowhere later."""
+    nbformat = _nbformat()
+    damage = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, nbformat.ValidationError)
     try:
-        notebook: NotebookNode = _nbformat().read(path, as_version=4)
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)
+        if not isinstance(data, dict) or not isinstance(data.get("nbformat"), int):
+            raise ValueError("must be a JSON object with its 'nbformat'")
+        notebook: NotebookNode = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+    except damage as error:
         refuse("notebook", f"must be a readable notebook ({one_line(error)})", str(path))
     return notebook
 

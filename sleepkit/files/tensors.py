@@ -16,6 +16,7 @@ from sleepkit.files.seals import KEY, SealError, warn_unsealed
 
 PLACEHOLDER = "0" * 64
 _METADATA = "__metadata__"
+_ENTRY = {"dtype", "shape", "data_offsets"}
 _LONGEST_HEADER = 100_000_000  # bytes, as in the format
 
 
@@ -104,6 +105,8 @@ def _header(data: mmap.mmap) -> dict[str, Any]:
     except RecursionError:
         raise SealError("its header is nested too deep") from None
     if not isinstance(header, dict) or not all(isinstance(each, dict) for each in header.values()):
+        raise SealError("its header is no header of tensors")
+    if any(name != _METADATA and set(entry) != _ENTRY for name, entry in header.items()):
         raise SealError("its header is no header of tensors")
     for name, value in header.get(_METADATA, {}).items():
         if name not in (KEY, "format") and not (isinstance(value, str) and value in header):

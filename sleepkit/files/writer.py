@@ -48,7 +48,7 @@ def whole_file(path: Path | str, *, mode: int | None = None) -> Iterator[Path]:
     sweep(target.parent)
     temporary = beside(target, "part")
     try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode))
         usual = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
         yield temporary
         temporary.chmod(usual if mode is None else mode)
