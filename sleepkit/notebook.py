@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sleepkit import published
 from sleepkit.errors import InvalidInputError, NotebookError, nearest, one_line, refuse, require, require_count
 from sleepkit.files import whole_file
-from sleepkit.jupyter import in_own_event_loop, kernel_manager
+from sleepkit.jupyter import figure_library, in_kernel, in_own_event_loop, kernel_manager, register_renderer
 from sleepkit.settings import coerce
 
 if TYPE_CHECKING:
@@ -115,10 +115,19 @@ def checked_parameters(name_or_path: str | Path, parameters: Mapping[str, Any]) 
 
 
 def use_offline_figures() -> None:
-    """Keep plotly figures in the notebook as data, which JupyterLab draws without a network; PLOTLY_RENDERER wins."""
+    """Keep figures in the notebook so that they are drawn without a network, in JupyterLab, VS Code and pages made by nbconvert.
+
+    Front ends draw the data; for pages made of the notebook this cell keeps plotly's script, 2.0 MB packed. PLOTLY_RENDERER wins:
+    "plotly_mimetype" keeps the data alone, "plotly_mimetype+png" pictures too, which GitHub shows and which a Chrome must draw.
+    """
     import plotly.io as pio
 
-    pio.renderers.default = os.environ.get("PLOTLY_RENDERER", "plotly_mimetype")
+    asked = os.environ.get("PLOTLY_RENDERER")
+    pio.renderers.default = asked or register_renderer()
+    if asked is None and in_kernel():
+        from IPython.display import HTML, display
+
+        display(HTML(figure_library()))
 
 
 def run_notebook(

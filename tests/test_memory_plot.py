@@ -80,8 +80,8 @@ def test_another_n_than_the_fitted_one_is_said_in_title_and_summary() -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_both_themes_draw_on_nothing(theme: plots.Theme) -> None:
+def test_both_themes_draw_on_their_ground(theme: plots.Theme) -> None:
     figure = plots.memory_reading(reading_of(), theme=theme, height=300)
-    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
+    assert figure.layout.paper_bgcolor == plots.palette(theme).ground
     assert figure.layout.height == 300
     assert figure.data[1].line.color == plots.palette(theme).wrong

@@ -8,8 +8,9 @@ Theme = Literal["light", "dark"]
 
 
 class Palette(NamedTuple):
-    """Colours of one theme."""
+    """Colours of one theme; the ground is that of the pages, and makes a figure readable wherever it is put."""
 
+    ground: str
     text: str
     muted: str
     grid: str
@@ -24,6 +25,7 @@ class Palette(NamedTuple):
 
 # N = 1 stands apart (grey: no sleep); more passes get deeper colours. Distinguishable in the common colour deficiencies.
 _LIGHT = Palette(
+    ground="#ffffff",
     text="#1f2937",
     muted="#6b7280",
     grid="#e5e7eb",
@@ -36,6 +38,7 @@ _LIGHT = Palette(
     sequential=((0.0, "#f8fafc"), (0.15, "#dbe4f5"), (0.5, "#6f93d6"), (1.0, "#14296b")),
 )
 _DARK = Palette(
+    ground="#121212",
     text="#e5e7eb",
     muted="#9ca3af",
     grid="#374151",
@@ -78,7 +81,7 @@ def legend_below(figure: Draft) -> Draft:
 
 
 def dress(figure: Draft, *, theme: Theme, title: str | None = None, height: int = 360) -> Draft:
-    """Apply the common layout: transparent background, quiet grid, tight margins, title on the left."""
+    """Apply the common layout: the ground of the theme, quiet grid, tight margins, title on the left."""
     colours = palette(theme)
     axis = {
         "gridcolor": colours.grid,
@@ -90,7 +93,7 @@ def dress(figure: Draft, *, theme: Theme, title: str | None = None, height: int 
     }
     figure.update_layout(
         height=height,
-        paper_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=colours.ground,
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "color": colours.text, "size": 13},
         margin={"l": 56, "r": 16, "t": 48 if title else 16, "b": 48},

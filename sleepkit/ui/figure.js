@@ -29,10 +29,45 @@ function adoptRules(root) {
   root.append(style)
 }
 
+// Lines of words that fit a width, as plotly's titles do not break by themselves.
+function wrapped(text, most) {
+  const lines = [""]
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1)
+    if (last !== "" && last.length + 1 + word.length > most) { lines.push(word) } else { lines[lines.length - 1] = last === "" ? word : `${last} ${word}` }
+  }
+  return lines.map(line => line.replaceAll("&", "&amp;").replaceAll("<", "&lt;"))
+}
+
+// A picture that explains itself outside the page: with the title of its pane, the settings, and a legend where lines need one.
+async function save(plot, model) {
+  const width = Math.max(SMALLEST_PICTURE_PX, plot.clientWidth)
+  const layout = JSON.parse(JSON.stringify(plot.layout))
+  const head = model.caption === "" ? [] : wrapped(model.caption, width / 8.4)
+  const small = model.settings === "" ? [] : wrapped(model.settings, width / 6.2)
+  const room = 21 * head.length + 17 * small.length + 14
+  const text = [...head.map(line => `<b>${line}</b>`), ...small.map(line => `<span style="font-size:12px">${line}</span>`)].join("<br>")
+  const margin = {...layout.margin, t: (layout.margin?.t ?? 16) + room}
+  const title = {text, font: {size: 15}, x: 0, xref: "container", xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: {t: 10, l: 12}}
+  Object.assign(layout, {width, height: model.height_px + room, margin, title, autosize: false})
+  if (model.legend) {
+    const rows = 22 * plot.data.length
+    Object.assign(layout, {showlegend: true, height: layout.height + rows, margin: {...margin, b: (margin.b ?? 48) + rows}})
+    layout.legend = {orientation: "h", x: 0, xanchor: "left", y: 0, yref: "container", yanchor: "bottom"}
+  }
+  const name = model.config.toImageButtonOptions?.filename ?? "sleepkit"
+  const link = document.createElement("a")
+  link.href = await Plotly.toImage({data: plot.data, layout}, {format: "png", width, height: layout.height, scale: 2})
+  link.download = `${name}.png`
+  link.click()
+}
+
 function point(event) {
   const {x, y, curveNumber, pointNumber, customdata} = event.points[0]
   return {x, y, curveNumber, pointNumber, customdata: customdata ?? null}
 }
+
+const SMALLEST_PICTURE_PX = 640
 
 export function render({model, el}) {
   const plot = document.createElement("div")
@@ -47,7 +82,9 @@ export function render({model, el}) {
     shown = model.figure
     const {data, layout} = decoded(JSON.parse(shown))
     Object.assign(layout, {width: plot.clientWidth, height: model.height_px, autosize: false})
-    await (first ? Plotly.newPlot(plot, data, layout, model.config) : Plotly.react(plot, data, layout, model.config))
+    const camera = {name: "camera", title: "Save as PNG", icon: Plotly.Icons.camera, click: () => save(plot, model)}
+    const config = {...model.config, modeBarButtonsToAdd: [camera]}
+    await (first ? Plotly.newPlot(plot, data, layout, config) : Plotly.react(plot, data, layout, config))
     if (first) {
       adoptRules(plot.getRootNode())
       plot.on("plotly_click", event => model.send_msg({points: [point(event)]}))

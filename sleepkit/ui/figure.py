@@ -6,6 +6,7 @@ when it is there, and nothing dresses it but its builder.
 """
 
 from collections.abc import Callable, Hashable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,8 @@ from panel.custom import JSComponent
 
 from sleepkit.ui.compute import Recent
 
-_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+_TITLE_HEIGHT = 56
+_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["toImage", "select2d", "lasso2d", "autoScale2d"]}
 
 
 # Building figures takes most of the time that looking elsewhere takes, and visitors look at the same places: sessions share them,
@@ -29,12 +31,15 @@ class FigurePane(JSComponent):
 
     Args:
         height: pixels.
-        name: the camera in the tool bar saves a PNG of that name.
+        name: the camera in the tool bar saves a PNG of that name, with the caption, the settings and an opaque ground.
     """
 
     figure = param.String(default="", doc="The figure as JSON.")
     config = param.Dict(default={}, doc="Plotly's configuration.")
     height_px = param.Integer(default=300, bounds=(1, None), doc="Height in pixels.")
+    caption = param.String(default="", doc="What the figure shows: the title of a saved picture.")
+    settings = param.String(default="", doc="The settings it was made with: the line below that title.")
+    legend = param.Boolean(default=False, doc="Whether a saved picture names the lines, which the page names elsewhere.")
     click_data = param.Dict(default=None, allow_None=True, doc="The point that was clicked last: x, y, customdata and numbers.")
 
     _esm = Path(__file__).with_name("figure.js")
@@ -50,6 +55,21 @@ class FigurePane(JSComponent):
     def shown(self) -> go.Figure | None:
         """The figure on show; None before there is one."""
         return None if self._build is None else self._build()
+
+    @property
+    def captioned(self) -> go.Figure | None:
+        """The figure on show with its caption and settings as title, to be shown outside the page; None before there is one."""
+        shown = self.shown
+        if shown is None or not self.caption:
+            return shown
+        lines = [
+            f"<b>{escape(self.caption)}</b>",
+            *([f'<span style="font-size:12px">{escape(self.settings)}</span>'] * bool(self.settings)),
+        ]
+        title = {"text": "<br>".join(lines), "font": {"size": 15}, "x": 0, "xref": "paper", "xanchor": "left"}
+        made = go.Figure(shown)
+        height, top = made.layout.height or self.height_px, made.layout.margin.t or 0
+        return made.update_layout(title=title, height=height + _TITLE_HEIGHT, margin_t=top + _TITLE_HEIGHT)
 
     def draw(self, figure: go.Figure) -> None:
         """Show a figure, which nobody may change afterwards."""

@@ -34,16 +34,27 @@ def title(text: str, theme: Theme, detail: str = "", summary: str = "") -> str:
 
 
 def help_popover(name: str, about: str, theme: Theme) -> str:
-    """Return a small button that opens an explanation; it needs no script and works from the keyboard."""
+    """Return a small button that opens an explanation beside it, above all panes; Escape and a click elsewhere close it.
+
+    It needs no script: the browser opens, closes and gives the focus back. One that places no anchors shows it in the middle.
+    """
     colours = palette(theme)
     ground = "#ffffff" if theme == "light" else "#1f2937"
+    own = f"sk-help-{name}"
+    style = (
+        f"<style>.sk-help button{{width:22px;height:22px;margin:3px 0 0 1px;padding:0;border:1px solid {colours.muted};"
+        f"border-radius:50%;background:none;color:{colours.muted};font:600 13px/19px {FONT};cursor:pointer;anchor-name:--{own}}}"
+        f".sk-help button:hover{{color:{colours.text};border-color:{colours.text}}}"
+        f".sk-help button:focus-visible{{outline:2px solid {colours.accent};outline-offset:1px}}"
+        f".sk-help [popover]{{width:290px;max-width:calc(100vw - 24px);box-sizing:border-box;padding:10px 12px;"
+        f"border:1px solid {colours.muted};border-radius:8px;background:{ground};color:{colours.text};"
+        f"font:13px/1.45 {FONT};white-space:normal;box-shadow:0 4px 14px rgba(0,0,0,.25)}}"
+        f"@supports (position-area: bottom span-left){{.sk-help [popover]{{position-anchor:--{own};inset:auto;margin:4px 0;"
+        f"position-area:bottom span-left;position-try-fallbacks:flip-block}}}}</style>"
+    )
     return (
-        f'<details class="sk-help" style="position:relative;font:13px/1.45 {FONT}"><summary aria-label="About {escape(name)}" '
-        f'style="list-style:none;cursor:pointer;width:20px;height:20px;margin:4px 0 0 2px;border:1px solid {colours.muted};'
-        f'border-radius:50%;text-align:center;line-height:19px;color:{colours.muted};font-weight:600">?</summary>'
-        f'<div style="position:absolute;right:0;top:28px;width:290px;padding:10px 12px;border:1px solid {colours.muted};'
-        f'border-radius:8px;background:{ground};color:{colours.text};box-shadow:0 4px 14px rgba(0,0,0,.25);z-index:30">'
-        f"{escape(about)}</div></details>"
+        f'{style}<div class="sk-help"><button type="button" popovertarget="{own}" aria-label="About {escape(name)}">?</button>'
+        f'<div id="{own}" popover role="note">{escape(about)}</div></div>'
     )
 
 

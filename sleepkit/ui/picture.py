@@ -8,7 +8,7 @@ import xarray as xr
 from sleepkit.errors import require
 from sleepkit.plots import last_pass
 from sleepkit.ui.state import ExplorerState, TraceRequest, as_on_card
-from sleepkit.ui.subject import Subject
+from sleepkit.ui.subject import Subject, count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,17 @@ class Picture:
             sentence, source = self.subject.finding(*asked), "as trained"
         on_card = as_on_card(self.subject, self.request.accuracy) and asked[0] in self.subject.known_passes
         return sentence if on_card else f"{source.capitalize()}: {sentence[0].lower()}{sentence[1:]}"
+
+    @property
+    def settings(self) -> str:
+        """The settings of the example in one line, as a saved picture tells them."""
+        asked = self.request
+        source = "own example" if asked.text else f"held-out example {asked.example}"
+        return (
+            f"{self.subject.facts.name}, N = {asked.n_passes}, compared with N = {self.compare}, "
+            f"{count(asked.context, self.subject.dial.noun)}, windows of {count(asked.window_len, 'token')}, "
+            f"{asked.eviction} eviction, depth {asked.depth}, {source}"
+        )
 
     @property
     def n_windows(self) -> int:

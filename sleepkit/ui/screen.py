@@ -9,6 +9,7 @@ import panel as pn
 import plotly.graph_objects as go
 
 from sleepkit.ui import export
+from sleepkit.ui.figure import FigurePane
 from sleepkit.ui.html import WRAPPING
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
@@ -66,6 +67,8 @@ class Screen(pn.viewable.Viewer):
         tab = self._state.tab
         for view in (self.timeline, *self._views(tab)):
             view.draw(picture)
+        for pane in (*self.timeline.select(FigurePane), *self._tabs[tab].select(FigurePane)):
+            pane.settings = picture.settings
         if self._open[0] is not self._tabs[tab]:
             self._open[:] = [self._tabs[tab]]
 
@@ -103,8 +106,11 @@ class Screen(pn.viewable.Viewer):
 
     def _drawn(self, view: View) -> go.Figure | None:
         """Return a view's figure of the picture on show: a view of a closed tab is not drawn otherwise."""
-        view.draw(self._picture())
-        return view.figure
+        picture = self._picture()
+        view.draw(picture)
+        for pane in view.select(FigurePane):
+            pane.settings = picture.settings
+        return view.captioned
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view

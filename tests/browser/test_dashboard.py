@@ -193,7 +193,7 @@ def test_nothing_dresses_a_figure_but_its_builder(visitor: Visit) -> None:
           [layout.colorway ?? null, layout.paper_bgcolor.replaceAll(' ', ''), layout.font.color])"""
     )
     assert len(looks) >= 6
-    assert {tuple(look) for look in looks} == {(None, "rgba(0,0,0,0)", palette("light").text)}
+    assert {tuple(look) for look in looks} == {(None, palette("light").ground, palette("light").text)}
 
 
 def test_the_dark_theme_reaches_the_figures_and_outlives_the_next_update(visitor: Visit) -> None:
@@ -206,4 +206,4 @@ def test_the_dark_theme_reaches_the_figures_and_outlives_the_next_update(visitor
     press(page, N_SLIDER, "ArrowLeft")
     assert until(lambda: answers(page, 3), page)
     assert plot.evaluate(colour) == dark
-    assert plot.evaluate("plot => plot.layout.paper_bgcolor.replaceAll(' ', '')") == "rgba(0,0,0,0)"
+    assert plot.evaluate("plot => plot.layout.paper_bgcolor.replaceAll(' ', '')") == palette("dark").ground

@@ -9,7 +9,8 @@ pytest.importorskip("playwright", reason="needs playwright: pip install -e .[tes
 
 from playwright.sync_api import Browser, Page
 
-from sleepkit.bench.browser import CONTEXT_SLIDER, DEPTH_SLIDER, N_SLIDER, choose
+from sleepkit.bench.browser import CONTEXT_SLIDER, DEPTH_SLIDER, N_SLIDER, choose, slider, visit, wait_until_full
+from sleepkit.plots import palette
 from tests.browser.test_dashboard import Visit, answers, press, status, until, weights
 
 pytestmark = pytest.mark.browser
@@ -122,12 +123,116 @@ def test_a_dark_page_is_dark_before_any_script_has_run(chrome: Browser, address:
     context.close()
 
 
-def test_help_opens_from_the_keyboard(visitor: Visit) -> None:
+def test_help_opens_from_the_keyboard_and_closes_by_escape_or_a_click_beside_it(visitor: Visit) -> None:
     page = visitor.go()
-    button = page.locator(".sk-accuracy summary")
-    button.focus()
+    button, words = page.get_by_role("button", name="About accuracy"), page.locator(".sk-accuracy [popover]")
+    for close in (lambda: page.keyboard.press("Escape"), lambda: page.mouse.click(720, 12)):
+        button.focus()
+        button.press("Enter")
+        assert words.is_visible()
+        assert "best constant answer" in words.inner_text()
+        close()
+        assert not words.is_visible()
     button.press("Enter")
-    assert "best constant answer" in page.locator(".sk-accuracy details").inner_text()
+    page.keyboard.press("Escape")
+    assert button.evaluate("button => button.matches(':focus')")
+
+
+def test_help_of_every_pane_is_whole_on_the_screen(visitor: Visit) -> None:
+    page = visitor.go()
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(500)
+        for button in page.get_by_role("button", name="About ").all():
+            button.click()
+            box = page.locator("[popover]:popover-open").bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            page.keyboard.press("Escape")
+
+
+def values(page: Page) -> tuple[str, str, str]:
+    """What the address, the slider and the picture say of N."""
+    address = search(page).partition("n_passes=")[2].partition("&")[0]
+    return (
+        address,
+        slider(page, N_SLIDER).input_value(),
+        page.locator(".sk-answers tr[data-n]").first.get_attribute("data-n") or "",
+    )
+
+
+def test_back_and_forward_show_again_what_the_address_says(visitor: Visit) -> None:
+    page = visitor.go("?n_passes=4")
+    length = page.evaluate("history.length")
+    for key, n_passes in (("ArrowLeft", "3"), ("ArrowLeft", "2")):
+        press(page, N_SLIDER, key)
+        until(lambda n_passes=n_passes: values(page) == (n_passes,) * 3, page)
+        page.wait_for_timeout(1100)
+    assert page.evaluate("history.length") == length + 2
+    for go, n_passes in ((page.go_back, "3"), (page.go_back, "4"), (page.go_forward, "3")):
+        go()
+        until(lambda n_passes=n_passes: values(page) == (n_passes,) * 3, page)
+    page.reload()
+    until(lambda: values(page) == ("3",) * 3, page)
+    page.go_back()
+    until(lambda: values(page) == ("4",) * 3, page)
+    assert visitor.errors == []
+
+
+def test_back_returns_to_the_model_and_the_place_that_were_left(visitor: Visit) -> None:
+    page = visitor.go("?window=1&sleep_pass=2")
+    choose(page, "Model", "depo-explorer")
+    until(lambda: "windows of 32 tokens" in status(page), page)
+    page.go_back()
+    until(lambda: "windows of 17 tokens" in status(page), page)
+    until(lambda: "window 1, after pass 2 of 4" in page.locator(".sk-timeline .sk-title").inner_text(), page)
+
+
+def test_keys_held_down_make_one_entry_of_the_history(visitor: Visit) -> None:
+    page = visitor.go("?n_passes=2")
+    length = page.evaluate("history.length")
+    for _ in range(6):
+        press(page, N_SLIDER, "ArrowRight")
+    until(lambda: values(page) == ("8",) * 3, page)
+    assert page.evaluate("history.length") == length + 1
+    page.go_back()
+    until(lambda: values(page) == ("2",) * 3, page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_colours_are_the_systems_until_the_visitor_chooses(chrome: Browser, address: str, scheme: str) -> None:
+    context = chrome.new_context(color_scheme="dark" if scheme == "dark" else "light")
+    page = context.new_page()
+    visit(page, address)
+    wait_until_full(page)
+    expected, other = (palette("dark"), palette("light")) if scheme == "dark" else (palette("light"), palette("dark"))
+    colour = "plot => plot.layout.font.color"
+    plot = page.locator(".sk-accuracy .js-plotly-plot")
+    until(lambda: plot.evaluate(colour) == expected.text, page)
+    assert "theme=" not in search(page)
+    page.get_by_label("Toggle theme").click()
+    until(lambda: plot.evaluate(colour) == other.text, page)
+    until(lambda: f"theme={'light' if scheme == 'dark' else 'dark'}" in search(page), page)
+    context.close()
+
+
+def test_copy_link_copies_over_plain_http_or_opens_a_field_to_copy_from(visitor: Visit) -> None:
+    page = visitor.go("?n_passes=3")
+    said = page.locator("[role=status]", has_text="ink")
+    page.evaluate("() => { Object.defineProperty(window, 'isSecureContext', {value: false}) }")
+    page.evaluate("() => document.addEventListener('copy', event => { window.copied = event.composedPath()[0].value })")
+    page.get_by_role("button", name="Copy link").click()
+    until(lambda: said.count() and said.inner_text() == "Link copied.", page)
+    assert page.evaluate("window.copied") == page.url
+    page.evaluate("() => { document.execCommand = () => false }")
+    page.get_by_role("button", name="Copy link").click()
+    field = page.get_by_label("Link to this page")
+    until(lambda: field.is_visible(), page)
+    assert field.input_value() == page.url
+    assert "Ctrl+C" in said.inner_text()
+    field.press("Escape")
+    assert not field.is_visible()
 
 
 def test_on_a_phone_the_panes_lie_below_each_other_and_nothing_sticks_out(chrome: Browser, address: str) -> None:

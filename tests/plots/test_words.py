@@ -167,6 +167,6 @@ def test_every_figure_is_transparent_and_keeps_its_view(theme: Any) -> None:
         plots.accuracy_by_depth(evaluated(), theme=theme),
     ]
     for figure in figures:
-        assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+        assert (figure.layout.paper_bgcolor, figure.layout.plot_bgcolor) == (plots.palette(theme).ground, "rgba(0,0,0,0)")
         assert figure.layout.uirevision == "keep"
         assert all(np.asarray(each.z).dtype == np.float32 for each in figure.data if each.type == "heatmap")

@@ -74,7 +74,7 @@ class FigureView(pn.viewable.Viewer):
     def __init__(self, name: str, *, tools: Sequence[Any] = (), **params: Any) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]
         self._title = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, height=_TITLE)
-        self.plot = FigurePane(height=_PLOT, name=f"sleepkit-{name}")
+        self.plot = FigurePane(height=_PLOT, name=f"sleepkit-{name}", legend=True)
         self.summary = ""
         self._view = framed(self.plot, title=self._title, tools=tools, name=name)
 
@@ -83,6 +83,7 @@ class FigureView(pn.viewable.Viewer):
         self.summary = summary if figure.data else nothing
         figure = figure if figure.data else html.empty_figure(nothing, theme)
         figure.update_layout(height=_PLOT, autosize=True, margin={"l": 54, "r": 10, "t": 10, "b": 42})
+        self.plot.caption = f"{title}, {detail}"
         self.plot.draw(figure)
         unseen = f'<div class="sk-summary" style="{_UNSEEN}">{escape(self.summary)}</div>'
         self._title.object = html.title(title, theme, detail) + unseen

@@ -1,5 +1,6 @@
 """What every pane is made of: a frame with a title line and help, and a figure that nobody else dresses."""
 
+import functools
 from typing import Any
 
 import panel as pn
@@ -109,7 +110,9 @@ class View(pn.viewable.Viewer):
         )
 
     def entitle(self, text: str, detail: str = "", summary: str = "") -> None:
-        """Set title and detail, and the figure in words for those who do not see it."""
+        """Set title and detail, here and on saved pictures, and the figure in words for those who do not see it."""
+        for pane in self._figure_panes:
+            pane.caption = f"{text}, {detail}" if detail else text
         self._title.object = html.title(text, self.state.colours, detail, summary)
 
     @property
@@ -117,6 +120,18 @@ class View(pn.viewable.Viewer):
         """The figure on show, the first one where a view has several; None for a view of words."""
         shown: FigurePane | None = getattr(self, "_plot", None)
         return None if shown is None else shown.shown
+
+    @property
+    def captioned(self) -> go.Figure | None:
+        """The same figure as it is shown outside the page, with title and settings."""
+        shown: FigurePane | None = getattr(self, "_plot", None)
+        return None if shown is None else shown.captioned
+
+    @functools.cached_property
+    def _figure_panes(self) -> list[FigurePane]:
+        """Every figure of the pane."""
+        found: list[FigurePane] = self.__panel__().select(FigurePane)
+        return found
 
     def draw(self, picture: Picture) -> None:
         """Draw everything: the picture or the theme is new."""
