@@ -68,7 +68,7 @@ def kernel_manager(environment: Mapping[str, str], clone: Path | None) -> "type[
 PLOTLY_MIMETYPE = "application/vnd.plotly.v1+json"
 RENDERER = "sleepkit"
 # Read where scripts run; elsewhere, as on GitHub, the words in the middle stay. "<" is written so that no text ends the script.
-_FIGURE = """<div id="{place}" style="width:100%;min-height:{height}px"><em>{title}</em> (a figure, drawn where scripts may run)</div>
+_FIGURE = """<div id="{place}" style="min-height:{height}px"><em>{title}</em> (a figure, drawn where scripts may run)</div>
 <script>
 (window.sleepkitPlotly || Promise.reject()).then(Plotly => {{
   const place = document.getElementById("{place}"), figure = {figure}
@@ -116,7 +116,7 @@ def figure_library() -> str:
 
 
 def register_renderer() -> str:
-    """Make plotly keep figures as data, for JupyterLab and VS Code, and as HTML, for pages made of a notebook; return its name."""
+    """Make plotly keep figures as data, for front ends, and as HTML, for pages made of a notebook; return the name."""
     import plotly.io
     from plotly.io.base_renderers import MimetypeRenderer
 

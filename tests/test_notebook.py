@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from sleepkit import notebook as runner
 from sleepkit.errors import InvalidInputError, NotebookError
+from sleepkit.jupyter import RENDERER
 
 PARAMETERS = """
 count: int = 3  # how many
@@ -403,7 +404,7 @@ def test_figures_travel_as_data_unless_the_environment_says_otherwise(monkeypatc
     try:
         monkeypatch.delenv("PLOTLY_RENDERER", raising=False)
         runner.use_offline_figures()
-        assert pio.renderers.default == "plotly_mimetype"
+        assert pio.renderers.default == RENDERER
         monkeypatch.setenv("PLOTLY_RENDERER", "json")
         runner.use_offline_figures()
         assert pio.renderers.default == "json"

@@ -5,10 +5,10 @@ const SAID_MS = 5000
 const STYLE = `
 :host { display: inline-flex; align-items: center }
 .row { display: inline-flex; align-items: center; gap: 8px; flex-wrap: wrap }
-button { font: 500 13px/28px Roboto, Inter, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--mui-palette-primary-main, inherit); background: none; border: 1px solid currentColor; border-radius: 4px; padding: 0 8px; cursor: pointer; white-space: nowrap }
+button { font: 500 13px/28px Roboto, Inter, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--panel-primary-color, inherit); background: none; border: 1px solid currentColor; border-radius: 4px; padding: 0 8px; cursor: pointer; white-space: nowrap }
 button:hover { background: rgba(128, 128, 128, 0.14) }
-button:focus-visible, input:focus-visible { outline: 2px solid var(--mui-palette-primary-main, currentColor); outline-offset: 2px }
-[role=status] { font: 13px/28px Inter, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--mui-palette-text-primary, inherit) }
+button:focus-visible, input:focus-visible { outline: 2px solid var(--panel-primary-color, currentColor); outline-offset: 2px }
+[role=status] { font: 13px/28px Inter, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--panel-on-background-color, inherit) }
 [role=status]:empty { display: none }
 input { font: 13px/26px ui-monospace, Menlo, Consolas, monospace; width: 240px; max-width: 60vw; color: inherit; background: transparent; border: 1px solid currentColor; border-radius: 4px; padding: 0 6px }
 input[hidden] { display: none }

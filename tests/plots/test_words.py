@@ -152,7 +152,7 @@ def test_a_depth_that_was_not_evaluated_is_refused() -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_figure_is_transparent_and_keeps_its_view(theme: Any) -> None:
+def test_every_figure_stands_on_the_ground_of_its_theme_and_keeps_its_view(theme: Any) -> None:
     tree, awake = traced(), traced(n_passes=1)
     figures = [
         plots.timeline(tree, theme=theme),
