@@ -25,7 +25,7 @@ function copiedFrom(field) {
   return copied
 }
 
-export function render({model, el}) {
+export function render({model}) {
   const style = document.createElement("style")
   style.textContent = STYLE
   const row = document.createElement("div"), button = document.createElement("button")
@@ -37,7 +37,7 @@ export function render({model, el}) {
   field.readOnly = true
   field.hidden = true
   field.setAttribute("aria-label", "Link to this page")
-  row.append(button, said, field)
+  row.append(style, button, said, field)
   let timer = null
 
   function say(text, stays) {
@@ -80,6 +80,5 @@ export function render({model, el}) {
     }
   })
   model.on("remove", () => clearTimeout(timer))
-  el.append(style)
   return row
 }

@@ -1,5 +1,6 @@
 """Small pieces of HTML and the empty figure."""
 
+import textwrap
 from html import escape
 from typing import Literal
 
@@ -89,10 +90,11 @@ def status(text: str, kind: Literal["info", "warning", "error"], theme: Theme) -
     role = "alert" if kind == "error" else "status"
     weight = 400 if kind == "info" else 600
     return (
-        "<style>@media (max-width: 600px) { .sk-status { white-space: normal !important } }</style>"
+        "<style>@media (max-width: 1200px) { .sk-status { white-space: normal !important } }</style>"
         f'<div role="{role}" class="sk-status sk-{kind}" style="font:{weight} 13px/22px {FONT};color:{ink};'
         f"background:{ground};border-left:4px solid {ink};border-radius:4px;padding:6px 12px;box-sizing:border-box;"
-        f'white-space:nowrap;overflow:hidden;text-overflow:ellipsis" title="{escape(text)}">{escape(text)}</div>'
+        f"white-space:{'normal' if kind == 'error' else 'nowrap'};"
+        f'overflow:hidden;text-overflow:ellipsis" title="{escape(text)}">{escape(text)}</div>'
     )
 
 
@@ -129,9 +131,10 @@ def read_on_the_way(picture: Picture, answer: int) -> list[int]:
     return [int(position) for position in positions if position >= 0]
 
 
-def scrolling(content: str, height: int, name: str) -> str:
-    """Return content in a box of a height, in pixels, that scrolls, from the keyboard too."""
-    return f'<div tabindex="0" role="region" aria-label="{escape(name)}" style="height:{height}px;overflow:auto">{content}</div>'
+def scrolling(content: str, height: int, name: str, *, shrinks: bool = False) -> str:
+    """Return content in a box of a height in pixels, or of that at most, that scrolls, from the keyboard too."""
+    size = f"{'max-' if shrinks else ''}height:{height}px"
+    return f'<div tabindex="0" role="region" aria-label="{escape(name)}" style="{size};overflow:auto">{content}</div>'
 
 
 def table(frame: pd.DataFrame, theme: Theme, caption: str) -> str:
@@ -168,8 +171,15 @@ def empty_figure(reason: str, theme: Theme) -> go.Figure:
     figure = dress(Draft(), theme=theme)
     # Another revision than that of full figures, or plotly would keep the axes of the one for the other.
     figure.update_layout(uirevision="empty")
+    # Plotly breaks no lines by itself: a pane shows 40 characters even where it is narrowest.
     figure.add_annotation(
-        text=reason, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"color": palette(theme).muted}
+        text="<br>".join(textwrap.wrap(reason, 40)),
+        x=0.5,
+        y=0.5,
+        xref="paper",
+        yref="paper",
+        showarrow=False,
+        font={"color": palette(theme).muted},
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)

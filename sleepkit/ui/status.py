@@ -11,8 +11,8 @@ from sleepkit.ui.state import ExplorerState
 
 Topic = Literal["input", "settings", "view", "address"]
 
-# On a phone the line has a row of its own, as high as its text.
-_NARROW = "@media (max-width: 600px) { :host { height: auto !important; flex: 1 0 100% !important; } }"
+# The line is as high as its text; on narrow screens it has a row of its own.
+_WHOLE = ":host { height: auto !important; min-height: 34px }@media (max-width: 1200px) { :host { flex: 1 0 100% !important; } }"
 
 
 class StatusLine(pn.viewable.Viewer):
@@ -36,7 +36,7 @@ class StatusLine(pn.viewable.Viewer):
         self._button = pmu.Button(label="Cancel", variant="outlined", size="small", width=100, margin=0, visible=False)
         self._button.on_click(self._on_click)
         parts = (self._alert, self._bar, self._button)
-        self._view = pn.Row(*parts, sizing_mode="stretch_width", margin=(4, 0, 0, 0), height=34, stylesheets=[_NARROW])
+        self._view = pn.Row(*parts, sizing_mode="stretch_width", margin=(4, 0, 0, 0), height=34, stylesheets=[_WHOLE])
 
     def refuse(self, message: str, topic: Topic) -> None:
         """Show why something was refused."""

@@ -18,6 +18,11 @@ label span { overflow: hidden; text-overflow: ellipsis }
 input { width: 16px; height: 16px; margin: 0 0 0 2px; accent-color: var(--accent); flex: none }
 svg { flex: none }
 td.number, th.number { text-align: right }
+/* What can be done with a run stays in sight however narrow the table is. */
+.actions { position: sticky; right: 0; background: var(--ground); padding: 2px 0 2px 10px; box-shadow: -6px 0 6px -6px rgba(0, 0, 0, 0.35) }
+thead .actions { z-index: 2 }
+tbody tr:hover .actions { background: var(--over) }
+@media (max-width: 600px) { th.name { min-width: 150px } }
 .status { font-weight: 600 }
 .training { color: var(--accent) }
 .failed, .interrupted, .unreadable { color: var(--bad) }
@@ -70,6 +75,7 @@ export function render({model, el}) {
   const columns = ["Run", "State", "Steps", "Left", "Loss", "Right, held out", "Tokens/s", "Actions"]
   columns.forEach((name, place) => {
     const cell = make("th", place === 0 ? "name" : place >= 3 && place <= 6 ? "number" : "", name)
+    if (name === "Actions") { cell.className = "actions" }
     cell.scope = "col"
     head.append(cell)
   })
@@ -103,7 +109,7 @@ export function render({model, el}) {
     for (const column of ["eta", "loss", "accuracy", "speed"]) {
       parts[column] = make("td", "number"); tr.append(parts[column])
     }
-    parts.actions = make("td"); tr.append(parts.actions)
+    parts.actions = make("td", "actions"); tr.append(parts.actions)
     return parts
   }
 

@@ -24,7 +24,7 @@ class PathView(View):
         super().__init__(state, name="path", about=_ABOUT, height=height, **params)
         self._which = pmu.Select(label="Question", options=[0], value=0, size="small", width=96, margin=(3, 6, 0, 8))
         self._which.param.watch(self._on_which, "value")
-        self._steps = pn.pane.HTML("", sizing_mode="stretch_width", height=self.height, margin=0, styles={"flex": "1.2 1 220px"})
+        self._steps = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, styles={"flex": "1.2 1 220px"})
         self._plot = plot_pane(self.height, "probabilities")
         body = pn.Row(
             self._steps,
@@ -50,7 +50,7 @@ class PathView(View):
         self._drawn = (state.answer,)
         self._which.value = state.answer
         way = plots.reasoning_path(picture.tree, answer=state.answer, theme=state.colours)
-        self._steps.object = html.scrolling(way, self.height, "Steps of the true reasoning path")
+        self._steps.object = html.scrolling(way, self.height, "Steps of the true reasoning path", shrinks=True)
         names = [f"N = {number}" for number, _ in picture.both]
         trees = [tree for _, tree in picture.both]
         figure = plots.probability_bars(*trees, answer=state.answer, names=names, theme=state.colours)
