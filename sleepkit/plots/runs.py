@@ -24,6 +24,7 @@ _COLOURS = {
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "2px,6px")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "pentagon", "hexagon2")
 _SHAPES = ("", "/", "x", ".", "\\", "+", "-", "|")
+_FEW_DEPTHS = 12  # each of so few has its tick; plotly would set some between whole numbers
 _BARS = 0.8  # of the room between two N, for the bars of one
 _TITLES = {
     "loss": "loss, nats",
@@ -115,11 +116,13 @@ def run_accuracy(runs: Sequence[RunLine], *, theme: Theme = "light", height: int
     """Draw accuracy by reasoning depth at the newest validation of each run, with 95 % intervals and the floor."""
     figure, colours = Draft(), palette(theme)
     floors: set[tuple[float, ...]] = set()
+    n_depths = 0
     for run in runs:
         if "validation_step" not in run.history.dims:
             continue
         last = run.history.isel(validation_step=-1)
         asked = last.n_total.values > 0
+        n_depths = max(n_depths, int(asked.sum()))
         depths, floor = last.depth.values[asked].tolist(), tuple(last.floor.values[asked].tolist())
         if (*depths, *floor) not in floors:
             floors.add((*depths, *floor))
@@ -150,7 +153,7 @@ def run_accuracy(runs: Sequence[RunLine], *, theme: Theme = "light", height: int
         )
     dress(figure, theme=theme, height=height)
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title={"text": "reasoning depth"}, tickformat="d")
+    figure.update_xaxes(title={"text": "reasoning depth"}, tickformat="d", **({"dtick": 1} if n_depths <= _FEW_DEPTHS else {}))
     figure.update_yaxes(title={"text": "accuracy of one answer"}, tickformat=".0%")
     return figure.done()
 

@@ -9,25 +9,27 @@ function place(search) {
 }
 
 export function render({model}) {
-  let touched = false  // whether the visitor did anything since the address was written last
-  let written_ms = -Infinity
+  let fresh = false  // whether the visitor began something since the address was written last
+  let touched_ms = -Infinity
 
-  const touch = () => { touched = true }
+  const touch = () => {
+    const now_ms = performance.now()
+    fresh = fresh || now_ms - touched_ms > BURST_MS
+    touched_ms = now_ms
+  }
   function write() {
     if (model.search === window.location.search || model.search === "") { return }
     const address = `${window.location.pathname}${model.search}${window.location.hash}`
-    const now_ms = performance.now()
-    if (touched && now_ms - written_ms > BURST_MS && place(model.search) !== place(window.location.search)) {
+    if (fresh && place(model.search) !== place(window.location.search)) {
       window.history.pushState({}, "", address)
     } else {
       window.history.replaceState({}, "", address)
     }
-    touched = false
-    written_ms = now_ms
+    fresh = false
   }
   function visit() {
-    touched = false
-    written_ms = -Infinity
+    fresh = false
+    touched_ms = -Infinity
     model.send_msg({search: window.location.search})
   }
 

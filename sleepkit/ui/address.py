@@ -18,8 +18,8 @@ from sleepkit.ui import query
 class AddressBar(JSComponent):
     """Writes the address, and tells when the visitor goes back or forward.
 
-    What changes after a click or a key of the visitor's is a new entry of the history; what follows from it by itself or within
-    a second, as while a slider is dragged or the passes are played, belongs to the same entry.
+    What changes after a click or a key of the visitor's is a new entry of the history; what follows from it by itself, as while a
+    slider is dragged or the passes are played, or from clicks and keys a second apart at most, belongs to the same entry.
 
     Args:
         search: what follows the path, "?" included.

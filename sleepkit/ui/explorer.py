@@ -14,7 +14,8 @@ class SleepExplorer(pn.viewable.Viewer):
     """Scrub through the passes of one trace.
 
     Widgets are Panel's plain ones: in a cell, Material ones would dress every figure around them anew in the browser.
-    Panel's scripts come from its network of servers unless PANEL_INLINE is set; ``SleepWidgets`` needs neither.
+    Panel's scripts travel in the first cell that shows an explorer, some megabytes, so that it needs no network unless
+    ``panel.extension`` was called before, which decides for itself; ``SleepWidgets`` needs no scripts.
 
     Args:
         tree: what ``sleepkit.trace`` returned.
@@ -113,7 +114,7 @@ class SleepExplorer(pn.viewable.Viewer):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         if not pn.extension._loaded:
-            pn.extension("plotly")
+            pn.extension("plotly", inline=True)
         return super()._repr_mimebundle_(include, exclude)  # type: ignore[no-untyped-call]
 
     def __panel__(self) -> pn.viewable.Viewable:

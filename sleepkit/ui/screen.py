@@ -67,7 +67,7 @@ class Screen(pn.viewable.Viewer):
         tab = self._state.tab
         for view in (self.timeline, *self._views(tab)):
             view.draw(picture)
-        for pane in (*self.timeline.select(FigurePane), *self._tabs[tab].select(FigurePane)):
+        for pane in (*self.timeline.figure_panes, *self._tabs[tab].select(FigurePane)):
             pane.settings = picture.settings
         if self._open[0] is not self._tabs[tab]:
             self._open[:] = [self._tabs[tab]]
@@ -108,7 +108,7 @@ class Screen(pn.viewable.Viewer):
         """Return a view's figure of the picture on show: a view of a closed tab is not drawn otherwise."""
         picture = self._picture()
         view.draw(picture)
-        for pane in view.select(FigurePane):
+        for pane in view.figure_panes:
             pane.settings = picture.settings
         return view.captioned
 

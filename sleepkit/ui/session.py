@@ -36,6 +36,7 @@ class ExplorerSession:
         self._trace_turns, self._measure_turns, self._text_turns = Turns(), Turns(), Turns()
         self._measuring: tuple[AccuracyRequest, ...] = ()
         self._settling = False
+        self._asked = (state.trace_request(), state.compare)  # what was followed last
         self.status = StatusLine(state, on_cancel=self.cancel, on_measure=self.start_measuring)
         self.controls = Controls(
             state,
@@ -59,6 +60,7 @@ class ExplorerSession:
     async def refresh(self) -> None:
         """Compute what the state asks for and show it; refuse what is impossible and keep the picture."""
         turn, request, compare = self._trace_turns.take(), self.state.trace_request(), self.state.compare
+        self._asked = (request, compare)
         try:
             picture = self._known(request, compare)
             if picture is None:
@@ -247,8 +249,8 @@ class ExplorerSession:
         await self.refresh()
 
     def _on_looked_at(self, *_: Any) -> None:
-        if self._settling:
-            return
+        if self._settling or self._asked != (self.state.trace_request(), self.state.compare):
+            return  # another picture is asked for in the same step: the place is looked up in that one
         if not self._refuse_lost_view():
             self.status.accept("view")
         self.controls.follow()

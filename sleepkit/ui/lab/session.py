@@ -275,11 +275,12 @@ def summary(shelf: Shelf, labels: Mapping[str, str]) -> str:
     for run in shelf.runs:
         counts[run.status] = counts.get(run.status, 0) + 1
     states = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-    parts = [f"{len(shelf.runs)} runs: {states}." if shelf.runs else "No runs yet."]
+    parts = [f"{len(shelf.runs)} {'run' if len(shelf.runs) == 1 else 'runs'}: {states}." if shelf.runs else "No runs yet."]
     training = [run for run in shelf.runs if run.status == "training" and run.history.sizes["step"]]
     parts += [f"{labels[run.key]} is at step {run.n_steps:,} of {run.settings.steps:,}." for run in training[:2]]
     if shelf.unreadable:
-        parts.append(f"{len(shelf.unreadable)} folders cannot be read; the list says why.")
+        folders = "1 folder" if len(shelf.unreadable) == 1 else f"{len(shelf.unreadable)} folders"
+        parts.append(f"{folders} cannot be read; the list says why.")
     return " ".join(parts)
 
 

@@ -111,7 +111,7 @@ class View(pn.viewable.Viewer):
 
     def entitle(self, text: str, detail: str = "", summary: str = "") -> None:
         """Set title and detail, here and on saved pictures, and the figure in words for those who do not see it."""
-        for pane in self._figure_panes:
+        for pane in self.figure_panes:
             pane.caption = f"{text}, {detail}" if detail else text
         self._title.object = html.title(text, self.state.colours, detail, summary)
 
@@ -128,7 +128,7 @@ class View(pn.viewable.Viewer):
         return None if shown is None else shown.captioned
 
     @functools.cached_property
-    def _figure_panes(self) -> list[FigurePane]:
+    def figure_panes(self) -> list[FigurePane]:
         """Every figure of the pane."""
         found: list[FigurePane] = self.__panel__().select(FigurePane)
         return found
