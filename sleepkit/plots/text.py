@@ -74,7 +74,7 @@ def token_text(tree: xr.DataTree, *, window: int | None = None, theme: Theme = "
         )
     return (
         f'<div role="region" aria-label="Tokens of the example, window by window" '
-        f'style="font-family:{FONT};color:{colours.text};background:{colours.ground}">{"".join(blocks)}</div>'
+        f'style="font-family:{FONT};color:{colours.text};background:{colours.ground};padding:0 6px">{"".join(blocks)}</div>'
     )
 
 
@@ -104,7 +104,7 @@ def answer_line(tree: xr.DataTree, *, theme: Theme = "light") -> str:
     cells = [_answer(answers.isel(answer=number), f"{noun} {number}", theme) for number in range(answers.sizes["answer"])]
     n_right = int(answers["right"].values.sum())
     head = f"<b>N = {int(tree.attrs['n_passes'])}</b>: {n_right} of {len(cells)} right "
-    style = f"font-family:{FONT};color:{colours.text};background:{colours.ground};padding:4px 0"
+    style = f"font-family:{FONT};color:{colours.text};background:{colours.ground};padding:4px 6px"
     return f'<div style="{style}">{head}{"".join(cells)}</div>'
 
 

@@ -45,10 +45,10 @@ async function save(plot, model) {
   const layout = JSON.parse(JSON.stringify(plot.layout))
   const head = model.caption === "" ? [] : wrapped(model.caption, width / 8.4)
   const small = model.settings === "" ? [] : wrapped(model.settings, width / 6.2)
-  const room = 21 * head.length + 17 * small.length + 14
+  const room = 21 * head.length + 17 * small.length + 24
   const text = [...head.map(line => `<b>${line}</b>`), ...small.map(line => `<span style="font-size:12px">${line}</span>`)].join("<br>")
   const margin = {...layout.margin, t: (layout.margin?.t ?? 16) + room}
-  const title = {text, font: {size: 15}, x: 0, xref: "container", xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: {t: 10, l: 12}}
+  const title = {text, font: {size: 15}, x: 0, xref: "container", xanchor: "left", y: 1, yref: "container", yanchor: "top", pad: {t: 22, l: 12}}
   Object.assign(layout, {width, height: model.height_px + room, margin, title, autosize: false})
   if (model.legend) {
     const rows = 22 * plot.data.length
