@@ -15,9 +15,10 @@ import xarray as xr
 from sleepkit.errors import InvalidInputError, refuse, require
 from sleepkit.tasks.audit import unsolved
 from sleepkit.tasks.base import Batch, Task
-from sleepkit.tasks.own_input import TEXT, Reasoning
+from sleepkit.tasks.own_input import TEXT, Reasoning, tidied
 
 LONGEST_TEXT = 20_000
+_AROUND_A_WORD = 3  # a space and, in some tasks, two signs
 _CAPABILITIES = ("depth_in_text", "known_depths", "input_help", "depth_options", "write", "read", "reasoning")
 
 
@@ -101,7 +102,7 @@ def read(task: Task, text: str, *, depth: int | None = None) -> Batch:
 
     Args:
         task: whose rules the text follows (``input_help``).
-        text: at most 20,000 characters.
+        text: at most ``longest_text`` characters; spaces, tabs and line ends part its words, other white space is refused.
         depth: reasoning depth of every question; None where the text settles it (always if ``depth_in_text``). Given where the
             text settles it, it must be the same.
 
@@ -110,12 +111,18 @@ def read(task: Task, text: str, *, depth: int | None = None) -> Batch:
     """
     able = explorable(task)
     require(isinstance(text, str), TEXT, "must be a string", type(text).__name__)
-    require(len(text) <= LONGEST_TEXT, TEXT, f"must have at most {LONGEST_TEXT} characters", len(text))
+    most = longest_text(task)
+    require(len(text) <= most, TEXT, f"must have at most {most} characters", len(text))
     if depth is not None:
         _known(able, depth)
-    example = able.read(text, depth).map(lambda tensor: tensor.long().contiguous())
+    example = able.read(tidied(text, task.vocab), depth).map(lambda tensor: tensor.long().contiguous())
     assert not unsolved(task, example).any()
     return example
+
+
+def longest_text(task: Task) -> int:
+    """Return the most characters of a text of this task: 20,000, or as many as its longest example can take."""
+    return max(LONGEST_TEXT, task.seq_len * (max(map(len, task.vocab)) + _AROUND_A_WORD))
 
 
 def input_help(task: Task) -> str:

@@ -3,12 +3,15 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import string
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, NoReturn
 
 from sleepkit.errors import InvalidInputError, refuse
 
 TEXT = "text"
+SPACES = " \t\n\r"
+_CHARACTERS = frozenset(SPACES + string.printable.strip())
 _SHOWN = 40
 _LONGEST_REFUSAL = 240
 
@@ -55,11 +58,31 @@ def shown(found: str) -> str:
     return found if len(found) <= _SHOWN else found[:_SHOWN] + "..."
 
 
+def tidied(text: str, known: Iterable[str]) -> str:
+    """Return a text with one space wherever white space stands, none at its ends.
+
+    White space is spaces, tabs and line ends. Beside it a text holds what can be printed in ASCII, and what stands in the words
+    of its task: no other spaces, no digits of other scripts, nothing invisible.
+
+    Args:
+        text: what a person wrote.
+        known: words of the task.
+
+    Raises:
+        InvalidInputError: naming the place of the first character that is none of these.
+    """
+    strange = set(text) - _CHARACTERS - set().union(*known)
+    if strange:
+        place = next(place for place, mark in enumerate(text, start=1) if mark in strange)
+        refuse_text("must be a space, a tab, a line end or printable ASCII", f"character {place}", ascii(text[place - 1])[1:-1])
+    return " ".join(text.split())
+
+
 def closed_up(text: str, joins: str) -> str:
-    """Take the spaces away around each of some characters, and those before a closing bracket."""
+    """Take the spaces away around each of some characters, and those before a closing bracket; spaces stand alone here."""
     if not joins:
         return text
-    return re.sub(r"\s+\)", ")", re.sub(rf"\s*([{re.escape(joins)}])\s*", r"\1", text))
+    return re.sub(rf" ?([{re.escape(joins)}]) ?", r"\1", text).replace(" )", ")")
 
 
 def split_at_question(text: str) -> tuple[list[str], list[str] | None]:

@@ -1,11 +1,13 @@
 """The dashboard: controls at the left, one computed sentence on top, timeline and panes, all of it driven by one state."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmu
 import plotly.graph_objects as go
+from bokeh.document import Document
 from panel_material_ui.template.base import Page
 
 from sleepkit.errors import SleepkitError
@@ -14,6 +16,8 @@ from sleepkit.ui.address import address_bar, search_asked_for
 from sleepkit.ui.compute import Workshop, shared_workshop
 from sleepkit.ui.copy_link import CopyLink
 from sleepkit.ui.door import OPENING, open_frame
+from sleepkit.ui.line import Line
+from sleepkit.ui.opening import OnPlace, opening_of
 from sleepkit.ui.page import fill, follow_theme
 from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState, opening_request, opening_values
@@ -21,6 +25,9 @@ from sleepkit.ui.subject import Subject, subject
 from sleepkit.ui.tour import Tour
 from sleepkit.ui.views.base import SMALL_TOGGLE
 
+# Pages are furnished one after the other, each in a part of a second: whoever comes with many keeps nobody else waiting.
+ENTRANCE = Line()
+_REST_S = 0.01
 _BAR = {"flex-wrap": "wrap", "row-gap": "4px", "align-items": "center"}
 _SMALL = {"padding": "1px 8px", "textTransform": "none", "whiteSpace": "nowrap"}
 
@@ -35,26 +42,49 @@ def build_app(model_name: str = OPENING, *, workshop: Workshop | None = None) ->
     Raises:
         InvalidInputError: if there is no such model, or the explorer cannot show it.
     """
-    page = open_frame()
-    furnish(page, model_name, workshop=workshop)
+    page, workshop = open_frame(), shared_workshop() if workshop is None else workshop
+    state, refused = _asked_for(model_name)
+    _furnish(page, model_name, refused, ExplorerSession(state, workshop))
     return page
 
 
-def furnish(page: Page, model_name: str = OPENING, *, workshop: Workshop | None = None) -> None:
-    """Put the dashboard of one session into the frame of its page.
+async def furnish(page: Page, model_name: str = OPENING, *, on_place: OnPlace | None = None) -> None:
+    """Put the dashboard of one session into the frame of its page; its picture is computed outside the event loop.
 
     Args:
         page: what ``door.open_frame`` returned.
         model_name: as for ``build_app``.
-        workshop: as for ``build_app``.
+        on_place: called with how many pieces of work are done before this page's.
 
     Raises:
         InvalidInputError: as ``build_app``.
     """
-    workshop = shared_workshop() if workshop is None else workshop
-    state, search = ExplorerState(), search_asked_for()
-    refused = _adopt(state, search, subject(model_name))
-    session = ExplorerSession(state, workshop)
+    workshop = shared_workshop()
+    state, refused = _asked_for(model_name)
+    document = pn.state.curdoc
+    opening = await opening_of(state, workshop, on_place=on_place)
+    async with ENTRANCE.turn(on_place):
+        if not _has_left(document):
+            with pn.io.hold():
+                _furnish(page, model_name, refused, ExplorerSession(state, workshop, opening))
+            await asyncio.sleep(_REST_S)  # who asks for something else meanwhile is answered
+
+
+def _has_left(document: Document | None) -> bool:
+    """Return whether the visitor of a page has left."""
+    context: Any = None if document is None else document.session_context
+    return context is not None and bool(context.destroyed)
+
+
+def _asked_for(model_name: str) -> tuple[ExplorerState, str]:
+    """Return the settings that the address asks for, and the line about what it asks for in vain."""
+    state = ExplorerState()
+    refused = _adopt(state, search_asked_for(), subject(model_name))
+    return state, refused
+
+
+def _furnish(page: Page, model_name: str, refused: str, session: ExplorerSession) -> None:
+    state = session.state
     if refused:
         session.status.refuse(refused, "address")
 

@@ -10,8 +10,8 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Generic, TypeVar
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import xarray as xr
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from sleepkit.model import HybridLM
 
 N_EXAMPLES = 256
+_MOST_TRACE_BYTES = 2**27
+
+_PLACE_S = 1.0  # between two looks at how many are before
 
 Value = TypeVar("Value")
 Progress = Callable[[int, int], None]
@@ -78,11 +81,18 @@ class Turns:
 
 
 class Recent(Generic[Value]):
-    """The most recently used values by key, a few of them; safe across threads."""
+    """The most recently used values by key, a few of them; safe across threads.
 
-    def __init__(self, n_kept: int) -> None:
-        self._n_kept, self._lock = n_kept, threading.Lock()
+    Args:
+        n_kept: how many.
+        most: the sum of their weights that is kept.
+        weigh: returns the weight of a value; None: they weigh nothing.
+    """
+
+    def __init__(self, n_kept: int, *, most: int = 0, weigh: Callable[[Value], int] | None = None) -> None:
+        self._n_kept, self._most, self._weigh, self._lock = n_kept, most, weigh, threading.Lock()
         self._values: collections.OrderedDict[Hashable, Value] = collections.OrderedDict()
+        self._weights: dict[Hashable, int] = {}
 
     def get(self, key: Hashable) -> Value | None:
         """Return the value of a key, or None."""
@@ -97,8 +107,10 @@ class Recent(Generic[Value]):
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
-            while len(self._values) > self._n_kept:
-                self._values.popitem(last=False)
+            self._weights[key] = 0 if self._weigh is None else self._weigh(value)
+            while len(self._values) > self._n_kept or sum(self._weights.values()) > self._most:
+                oldest, _ = self._values.popitem(last=False)
+                del self._weights[oldest]
         return value
 
     def __len__(self) -> int:
@@ -109,13 +121,13 @@ class TraceSource:
     """Traces and accuracies of the bundled models, computed when first asked for.
 
     Args:
-        n_traces: traces kept (0.1 to 2 MB each).
+        n_traces: traces kept (0.1 to 2 MB each, some up to the limit on one request), as long as they fit into 128 MiB together.
         n_accuracies: evaluations kept.
     """
 
     def __init__(self, *, n_traces: int = 64, n_accuracies: int = 256) -> None:
         self._models: Recent[tuple[HybridLM, zoo.Card]] = Recent(4)
-        self._traces: Recent[xr.DataTree] = Recent(n_traces)
+        self._traces: Recent[xr.DataTree] = Recent(n_traces, most=_MOST_TRACE_BYTES, weigh=_n_bytes)
         self._accuracies: Recent[xr.Dataset] = Recent(n_accuracies)
 
     def load(self, name: str) -> tuple["HybridLM", "zoo.Card"]:
@@ -150,10 +162,9 @@ class TraceSource:
         known = self.known(request)
         if known is not None:
             return known
-        limits.require_passes(request.n_passes)
-        limits.require_input_len(request.text)
-        from sleepkit.ui import engine
+        from sleepkit.ui import engine, price
 
+        price.grant(request)
         return self._traces.put(request, engine.trace_of(*self.load(request.model), request, on_pass))
 
     def accuracy(self, request: AccuracyRequest, *, on_batch: Progress | None = None) -> xr.Dataset:
@@ -169,12 +180,22 @@ class TraceSource:
         known = self._accuracies.get(request)
         if known is not None:
             return known
-        limits.require_passes(request.n_passes)
-        from sleepkit.ui import engine
+        from sleepkit.ui import engine, price
 
+        price.grant_measuring(request, N_EXAMPLES)
         model, card = self.load(request.model)
         measured = engine.accuracy_of(model, card, request, n_examples=N_EXAMPLES, on_batch=on_batch)
         return self._accuracies.put(request, measured)
+
+    def grant(self, request: TraceRequest, compare: int) -> bool:
+        """Return whether a picture takes but a moment.
+
+        Raises:
+            InvalidInputError: if it takes more than this process grants, or is impossible.
+        """
+        from sleepkit.ui import price
+
+        return price.grant(request, compare).quick
 
     def check_text(self, request: TraceRequest) -> None:
         """Refuse a text that is no example of the task.
@@ -182,9 +203,9 @@ class TraceSource:
         Raises:
             InvalidInputError: naming what is wrong with it.
         """
+        limits.require_input_len(request.text)
         from sleepkit.ui import engine
 
-        limits.require_input_len(request.text)
         engine.read(self.load(request.model)[1], request)
 
     def text(self, request: TraceRequest) -> tuple[str, str]:
@@ -200,17 +221,33 @@ class TraceSource:
         return join_passes(made) if made else None
 
 
+class _Piece(NamedTuple):
+    """A piece of work that waits for a thread."""
+
+    turn: Turn
+    work: Callable[[], Any]
+    done: "Future[Any]"
+
+
 class Worker:
-    """One thread that does the work of all sessions in the order of arrival."""
+    """One thread that does the work of all sessions in the order of arrival; what nobody wants any more never begins.
+
+    The thread ends with the process, whatever it is doing then.
+    """
 
     def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._n_waiting = 0
+        self._name, self._changed = name, threading.Condition()
+        self._waiting: list[_Piece] = []
+        self._doing: _Piece | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
 
     @property
     def n_waiting(self) -> int:
-        """How many pieces of work wait or are being done."""
-        return self._n_waiting
+        """How many pieces of work wait or are being done, those that nobody wants any more left out."""
+        with self._changed:
+            self._drop()
+            return len(self._waiting) + (self._doing is not None)
 
     def run(self, turn: Turn, work: Callable[[], Value]) -> Value:
         """Do the work in the thread and wait for it.
@@ -218,33 +255,92 @@ class Worker:
         Raises:
             SupersededError: if the turn ended before the work began.
         """
-        return self._executor.submit(_in_turn, turn, work).result()
+        result: Value = self._submit(turn, work).done.result()
+        return result
 
-    async def run_async(self, turn: Turn, work: Callable[[], Value]) -> Value:
+    async def run_async(self, turn: Turn, work: Callable[[], Value], *, on_place: Callable[[int], None] | None = None) -> Value:
         """Do the work in the thread while the event loop goes on.
+
+        Args:
+            turn: work whose turn has ended does not begin.
+            work: what is done.
+            on_place: called in the event loop, about once a second, with how many pieces of work are done before this one.
 
         Raises:
             SupersededError: if the turn ended before the work began.
             InvalidInputError: if too much waits already.
         """
-        limits.require_room(self._n_waiting)
-        self._n_waiting += 1
-        try:
-            return await asyncio.wrap_future(self._executor.submit(_in_turn, turn, work))
-        finally:
-            self._n_waiting -= 1
+        limits.require_room(self.n_waiting)
+        piece = self._submit(turn, work)
+        done = asyncio.wrap_future(piece.done)
+        while not done.done():
+            before = self._before(piece)
+            if before and on_place is not None:
+                on_place(before)
+            await asyncio.wait([done], timeout=_PLACE_S)
+        result: Value = done.result()
+        return result
 
     def close(self) -> None:
         """Finish what was begun and stop the thread."""
-        self._executor.shutdown(cancel_futures=True)
+        with self._changed:
+            self._closed = True
+            for piece in self._waiting:
+                piece.turn.end()
+            self._drop()
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _submit(self, turn: Turn, work: Callable[[], Any]) -> _Piece:
+        piece = _Piece(turn, work, Future())
+        with self._changed:
+            self._drop()
+            self._waiting.append(piece)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return piece
+
+    def _before(self, piece: _Piece) -> int:
+        """Return how many pieces of work are done before one."""
+        with self._changed:
+            self._drop()
+            place = next((place for place, each in enumerate(self._waiting) if each is piece), None)
+            return 0 if place is None else place + (self._doing is not None)
+
+    def _drop(self) -> None:
+        """Take out what nobody wants any more; the lock is held."""
+        for piece in self._waiting:
+            if piece.turn.over and piece.done.set_running_or_notify_cancel():
+                piece.done.set_exception(SupersededError())
+        self._waiting = [piece for piece in self._waiting if not piece.turn.over]
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._drop()
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                self._doing = piece = self._waiting.pop(0)
+            _do(piece)
+            with self._changed:
+                self._doing = None
+            del piece  # with what it was about
 
 
 class Workshop:
-    """What all sessions of a server share: the source and two threads, so that no picture waits for an evaluation."""
+    """What all sessions of a server share: the source and the threads.
+
+    No picture waits for an evaluation, none that takes a moment for one that takes longer, and no refusal for a picture.
+    """
 
     def __init__(self) -> None:
         self.source = TraceSource()
-        self.tracing, self.measuring = Worker("trace"), Worker("measure")
+        self.checking, self.tracing, self.tracing_long, self.measuring = map(Worker, ("check", "trace", "long", "measure"))
         self._warmed: set[str] = set()
 
     async def warm(self, name: str) -> None:
@@ -255,8 +351,8 @@ class Workshop:
 
     def close(self) -> None:
         """Stop the threads."""
-        self.tracing.close()
-        self.measuring.close()
+        for worker in (self.checking, self.tracing, self.tracing_long, self.measuring):
+            worker.close()
 
 
 @functools.cache
@@ -265,6 +361,18 @@ def shared_workshop() -> Workshop:
     return Workshop()
 
 
-def _in_turn(turn: Turn, work: Callable[[], Value]) -> Value:
-    turn.check()
-    return work()
+def _n_bytes(tree: xr.DataTree) -> int:
+    return int(tree.nbytes)
+
+
+def _do(piece: _Piece) -> None:
+    """Do a piece of work; whatever comes of it, an error too, is for whoever asked for it."""
+    if not piece.done.set_running_or_notify_cancel():
+        return
+    try:
+        piece.turn.check()
+        result = piece.work()
+    except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+        piece.done.set_exception(error)
+    else:
+        piece.done.set_result(result)

@@ -27,14 +27,18 @@ _WAIT = '<p class="sk-wait" role="status" style="margin:24px 4px;font-size:15px"
 def open_app() -> Page:
     """Return the frame of the dashboard, which fills as soon as the browser has it."""
     page = open_frame()
-    fill(page, [_words("Opening the explorer.")])
     loaded = _load()
+
+    wait = _words("Opening the explorer.")
+    fill(page, [wait])
+
+    def tell(n_before: int) -> None:
+        wait.object = _WAIT.format(f"Opening the explorer. {n_before} before you.")
 
     async def enter() -> None:
         try:
             app = await asyncio.wrap_future(loaded)
-            with pn.io.hold():
-                app.furnish(page)
+            await app.furnish(page, on_place=tell)
         except Exception as error:  # whatever it is, the page must not wait for ever; it is raised again for the log
             reason = str(error) if isinstance(error, SleepkitError) else "an error, which the server's log tells"
             fill(page, [_words(f"The explorer cannot open: {reason}")])

@@ -15,15 +15,17 @@ import plotly.graph_objects as go
 import plotly.io
 from panel.custom import JSComponent
 
+from sleepkit.errors import require
 from sleepkit.ui.compute import Recent
 
 _TITLE_HEIGHT = 56
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["toImage", "select2d", "lasso2d", "autoScale2d"]}
 
+_POINT = {"x", "y", "curveNumber", "pointNumber", "customdata"}
 
 # Building figures takes most of the time that looking elsewhere takes, and visitors look at the same places: sessions share them,
-# as JSON, some 30 KB each.
-_DRAWN: Recent[str] = Recent(1024)
+# as JSON, some 30 KB each, and together as much as a thousand of those.
+_DRAWN: Recent[str] = Recent(1024, most=32 * 2**20, weigh=len)
 
 
 class FigurePane(JSComponent):
@@ -86,7 +88,10 @@ class FigurePane(JSComponent):
         self._build = build
         self.figure = _DRAWN.get(key) or _DRAWN.put(key, _json(build()))
 
-    def _handle_msg(self, data: Mapping[str, Any]) -> None:
+    def _handle_msg(self, data: Any) -> None:
+        points = data.get("points") if isinstance(data, Mapping) else None
+        good = isinstance(points, list) and len(points) == 1 and isinstance(points[0], Mapping) and _POINT.issuperset(points[0])
+        require(good, "message", f"must hold one point of {', '.join(sorted(_POINT))}", data)
         self.click_data = None  # the same point may be clicked twice
         self.click_data = dict(data)
 

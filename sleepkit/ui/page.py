@@ -150,6 +150,7 @@ def frame(title: str, *, with_controls: bool, theme: "Theme | None" = None) -> P
     styles = {"contain": "inline-size"}
     page = Page(
         title=title,
+        site_url="./",  # the root of the pages, below whatever path a proxy may have taken off
         main=[pn.Column(wideness, system, sizing_mode="stretch_width", margin=(6, 14), styles=styles)],
         sidebar_width=272,
         dark_theme=theme == "dark",

@@ -5,6 +5,7 @@ import functools
 import importlib
 import importlib.util
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Sequence
@@ -20,11 +21,14 @@ from tornado.web import RedirectHandler
 from sleepkit.errors import refuse, require
 from sleepkit.ui import limits
 from sleepkit.ui.auth import PasswordFile, read_users
+from sleepkit.ui.complaints import tell_of_visitors_in_one_line
 from sleepkit.ui.door import open_app
 from sleepkit.ui.seats import seated
 
 LOCAL = "127.0.0.1"
 _LAB = "sleepkit.ui.lab"
+_PREFIX = re.compile(r"(/[A-Za-z0-9_.~-]*[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*")
+_LONGEST_MESSAGE = 2**22  # bytes; pages of ours send some thousand at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Serving:
     """How the dashboard is served.
 
     Attributes:
-        port: port to listen on.
+        port: port to listen on; 0: one that is free.
         address: IPv4 address or host name to listen on; reached by this machine alone unless visitors log in or may only look.
         origins: further HOST or HOST:PORT that browsers may come from, for names that this machine does not know of, as behind a
             proxy.
@@ -40,6 +44,9 @@ class Serving:
         read_only: grant nothing that writes files or trains.
         show: open a browser.
         root: the folder of all runs.
+        prefix: a path below which all pages lie, as "/lab", for a proxy that leaves it in the addresses it passes on; behind one
+            that takes it off, as JupyterHub's, none is needed.
+        granted: what one request may cost; the limits of the process if None.
 
     Raises:
         InvalidInputError: for a port out of range, a bad origin, an address that is none, or one reached from elsewhere with
@@ -53,9 +60,12 @@ class Serving:
     read_only: bool = False
     show: bool = False
     root: Path = Path("runs")
+    prefix: str = ""
+    granted: limits.Limits | None = None
 
     def __post_init__(self) -> None:
-        require(1 <= self.port <= 65535, "--port", "must be in 1..65535", self.port)
+        require(0 <= self.port <= 65535, "--port", "must be in 0..65535, 0 for one that is free", self.port)
+        require(_PREFIX.fullmatch(self.prefix) is not None, "--prefix", "must be a path as /lab or /lab/one", self.prefix)
         rule = "must come with --auth FILE or --read-only: whoever reaches it from elsewhere could train here and write files"
         require(self.auth is not None or self.read_only or _is_local(self.address), "--address", rule, self.address)
         for origin in self.origins:
@@ -82,8 +92,11 @@ def make_server(serving: Serving) -> Server:
     Raises:
         InvalidInputError: if the port is taken or forbidden, the address is not this machine's, or the auth file is bad.
     """
+    serving = dataclasses.replace(serving, port=serving.port or _free_port(serving.address))
     options = server_options(serving)
-    limits.impose(dataclasses.replace(limits.current(), read_only=serving.read_only, models=serving.root))
+    granted = limits.current() if serving.granted is None else serving.granted
+    limits.impose(dataclasses.replace(granted, read_only=serving.read_only, models=serving.root))
+    tell_of_visitors_in_one_line()
     try:
         return get_server(pages(serving.root), start=False, show=serving.show, title="sleepkit", **options)
     except socket.gaierror as error:
@@ -94,14 +107,41 @@ def make_server(serving: Serving) -> Server:
 
 
 def serve(serving: Serving) -> None:
-    """Serve the pages until interrupted.
+    """Serve the pages until interrupted, and say where they are.
 
     Raises:
         InvalidInputError: as ``make_server``.
+        KeyboardInterrupt: when interrupted.
     """
     server = make_server(serving)
     server.start()
-    server.io_loop.start()
+    print(greeting(serving, server.port or serving.port), flush=True)
+    try:
+        server.io_loop.start()
+    finally:
+        server.stop()
+
+
+def greeting(serving: Serving, port: int) -> str:
+    """Return what is said when the server listens: where, who may come in, what they may ask for, how to stop.
+
+    Args:
+        serving: how it is served.
+        port: the port it listens on.
+    """
+    host = "localhost" if serving.address in (LOCAL, "0.0.0.0") else serving.address
+    root = f"http://{host}:{port}{serving.prefix}"
+    listening = f", listening on {serving.address}" if serving.address not in (LOCAL, "localhost") else ""
+    others = "whoever reaches it, to look only" if serving.read_only else "this machine's users"
+    users = f"the users of {serving.auth}" if serving.auth is not None else others
+    lines = [
+        f"sleepkit dashboard: {root}/sleep{listening}",
+        *([f"the lab of {serving.root}: {root}/runs"] if importlib.util.find_spec(_LAB) is not None else []),
+        f"open to {users}",
+        f"one request: {limits.current().describe()}",
+        "Ctrl-C stops it; runs that were started from the lab go on",
+    ]
+    return "\n".join(lines)
 
 
 def server_options(serving: Serving) -> dict[str, Any]:
@@ -110,11 +150,21 @@ def server_options(serving: Serving) -> dict[str, Any]:
     Raises:
         InvalidInputError: if the auth file is bad.
     """
+    name = serving.prefix.rpartition("/")[2]
     options: dict[str, Any] = {
         "port": serving.port,
         "address": serving.address,
         "websocket_origin": allowed_origins(serving),
-        "extra_patterns": [("/", RedirectHandler, {"url": "/sleep", "permanent": False})],
+        # By relative addresses: a proxy may have taken off the beginning of the path.
+        "extra_patterns": [
+            ("/", RedirectHandler, {"url": "sleep", "permanent": False}),
+            *([("", RedirectHandler, {"url": f"{name}/", "permanent": False})] if name else []),
+        ],
+        "prefix": serving.prefix,
+        # Nobody opens a session by an id of one's own making: the server signs those it gives, anew at each start.
+        "sign_sessions": True,
+        "secret_key": secrets.token_hex(32),
+        "websocket_max_message_size": _LONGEST_MESSAGE,
     }
     if serving.auth is not None:
         options["auth_provider"] = PasswordFile(read_users(serving.auth))
@@ -136,6 +186,17 @@ def allowed_origins(serving: Serving) -> list[str]:
         names.discard(serving.address)
     own = sorted(f"{name}:{serving.port}" for name in names)
     return [*own, *(origin.lower() for origin in serving.origins)]
+
+
+def _free_port(address: str) -> int:
+    """Return a port that nobody listens on."""
+    try:
+        with socket.socket() as trial:
+            trial.bind((address, 0))
+            port: int = trial.getsockname()[1]
+    except OSError as error:
+        refuse("--address", f"must be an address of this machine ({error.strerror})", address)
+    return port
 
 
 def _is_local(address: str) -> bool:

@@ -2,15 +2,17 @@
 
 import asyncio
 import dataclasses
+import functools
 import io
 from typing import Any
 
 import panel as pn
 
 from sleepkit.errors import InvalidInputError, SleepkitError
-from sleepkit.ui import export, html
+from sleepkit.ui import export, html, limits
 from sleepkit.ui.compute import N_EXAMPLES, SupersededError, Turn, Turns, Workshop
 from sleepkit.ui.controls import Controls
+from sleepkit.ui.opening import Opening, known_picture, opening_now, traced
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.screen import Screen
 from sleepkit.ui.seats import SEATS
@@ -23,15 +25,21 @@ from sleepkit.ui.upkeep import UPKEEP
 _TYPING_PAUSE_S = 0.35
 
 
+# A change is looked at when no other has followed for this long: of a hundred at once, the last alone is drawn.
+_REST_S = 0.01
+_SPACES = " \t\n\r"  # what counts as empty in the field of own input
+
+
 class ExplorerSession:
     """A state, what was computed for it, and the panes that show it.
 
     Args:
         state: the settings; every change is followed.
         workshop: where traces and accuracies are computed.
+        opening: what ``opening_of`` returned for this state; computed here and now if None.
     """
 
-    def __init__(self, state: ExplorerState, workshop: Workshop) -> None:
+    def __init__(self, state: ExplorerState, workshop: Workshop, opening: Opening | None = None) -> None:
         self.state, self._workshop = state, workshop
         self._trace_turns, self._measure_turns, self._text_turns = Turns(), Turns(), Turns()
         self._measuring: tuple[AccuracyRequest, ...] = ()
@@ -48,7 +56,10 @@ class ExplorerSession:
             on_export=self.export,
         )
         self.finding = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
-        self.picture = self._first_picture()
+        opening = opening_now(state, workshop) if opening is None else opening
+        if opening.refused:
+            self.status.refuse(opening.refused, "settings")
+        self.picture = self._with_accuracy(opening.picture)
         self.screen = Screen(state, lambda: self.picture)
         self._refuse_lost_view()
         self.draw()
@@ -59,14 +70,17 @@ class ExplorerSession:
 
     async def refresh(self) -> None:
         """Compute what the state asks for and show it; refuse what is impossible and keep the picture."""
-        turn, request, compare = self._trace_turns.take(), self.state.trace_request(), self.state.compare
+        turn = self._trace_turns.take()
+        await asyncio.sleep(_REST_S)
+        if turn.over:
+            return
+        request, compare = self.state.trace_request(), self.state.compare
         self._asked = (request, compare)
         try:
             picture = self._known(request, compare)
             if picture is None:
-                report = self._reporter(turn)
-                work = self._workshop.tracing.run_async(turn, lambda: self._compute(request, compare, report))
-                picture = await work
+                report, place = self._reporter(turn), functools.partial(self._wait, turn)
+                picture = await traced(self._workshop, turn, request, compare, report=report, on_place=place)
         except SupersededError:
             return
         except SleepkitError as error:
@@ -78,7 +92,7 @@ class ExplorerSession:
             return
         for topic in ("settings", "address", "view"):
             self.status.accept(topic)
-        self.picture = picture
+        self.picture = self._with_accuracy(picture)
         self._settle()
         self.draw()
         await self.measure()
@@ -98,12 +112,14 @@ class ExplorerSession:
         for number, request in enumerate(wanted):
             report = self._reporter(turn, number, len(wanted))
             try:
-                await self._workshop.measuring.run_async(turn, lambda: source.accuracy(request, on_batch=report))  # noqa: B023
+                work = functools.partial(source.accuracy, request, on_batch=report)
+                await self._workshop.measuring.run_async(turn, work, on_place=functools.partial(self._wait, turn))
             except SupersededError:
                 return
             except SleepkitError as error:
                 if not turn.over:
                     self.cancel()
+                    self.status.stopped(can_measure=False)
                     self.status.refuse(str(error), "settings")
                 return
             if turn.over:
@@ -159,40 +175,14 @@ class ExplorerSession:
 
         return report
 
-    def _first_picture(self) -> Picture:
-        """Compute the picture of the state; if that is impossible, say so and show the model's own settings."""
-        try:
-            return self._run(self.state.trace_request(), self.state.compare)
-        except SleepkitError as error:
-            self.status.refuse(str(error), "settings")
-        own = ExplorerState()
-        own.adopt(subject(self.state.model))
-        return self._run(own.trace_request(), own.compare)
-
-    def _run(self, request: TraceRequest, compare: int) -> Picture:
-        known = self._known(request, compare)
-        if known is not None:
-            return known
-        return self._workshop.tracing.run(self._trace_turns.take(), lambda: self._compute(request, compare))
-
     def _known(self, request: TraceRequest, compare: int) -> Picture | None:
         """Return the picture if nothing must be computed for it."""
-        source = self._workshop.source
-        tree, other = source.known(request), source.known(request.at(compare))
-        if tree is None or other is None:
-            return None
-        return self._with_accuracy(Picture(request, compare, subject(request.model), tree, other))
+        return known_picture(self._workshop.source, request, compare)
 
-    def _compute(self, request: TraceRequest, compare: int, report: Any = None) -> Picture:
-        """Trace at both N; passes of the two count together for the progress."""
-        source, total = self._workshop.source, request.n_passes + compare
-
-        def share(part: int, start: int) -> Any:
-            return None if report is None else lambda done, passes: report(start * passes + part * done, total * passes)
-
-        tree = source.trace(request, on_pass=share(request.n_passes, 0))
-        other = source.trace(request.at(compare), on_pass=share(compare, request.n_passes))
-        return self._with_accuracy(Picture(request, compare, subject(request.model), tree, other))
+    def _wait(self, turn: Turn, n_before: int) -> None:
+        """Say how many are before this session."""
+        if not turn.over:
+            self.status.wait(n_before)
 
     def _with_accuracy(self, picture: Picture) -> Picture:
         asked = picture.request.accuracy
@@ -269,10 +259,15 @@ class ExplorerSession:
         await asyncio.sleep(_TYPING_PAUSE_S)
         if turn.over:
             return
-        request = dataclasses.replace(self.state.trace_request(), text=text.strip())
+        try:
+            limits.require_input_len(text)
+        except InvalidInputError as error:
+            self.controls.text.param.update(error_state=True, helper_text=str(error))
+            return
+        request = dataclasses.replace(self.state.trace_request(), text=text.strip(_SPACES))
         if request.text:
             try:
-                await self._workshop.tracing.run_async(turn, lambda: self._workshop.source.check_text(request))
+                await self._workshop.checking.run_async(turn, lambda: self._workshop.source.check_text(request))
             except SupersededError:
                 return
             except SleepkitError as error:
@@ -287,7 +282,7 @@ class ExplorerSession:
         """Put the held-out example on show into the field for the user's own."""
         turn, request = self._text_turns.take(), self.state.trace_request()
         try:
-            work = self._workshop.tracing.run_async(turn, lambda: self._workshop.source.text(request))
+            work = self._workshop.checking.run_async(turn, lambda: self._workshop.source.text(request))
             text, about = await work
         except SupersededError:
             return

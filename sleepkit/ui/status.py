@@ -59,6 +59,11 @@ class StatusLine(pn.viewable.Viewer):
         self._bar.param.update(value=round(100 * done / total), visible=True)
         self._button.param.update(label="Cancel", visible=True)
 
+    def wait(self, n_before: int) -> None:
+        """Show how many pieces of work are done before this page's."""
+        self._bar.param.update(value=0, visible=True)
+        self._button.param.update(label=f"Cancel ({n_before} before)", visible=True)
+
     def stopped(self, *, can_measure: bool) -> None:
         """Hide the progress bar; offer to measure if that makes sense."""
         self._bar.visible = False

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from sleepkit import tasks
 from sleepkit.errors import InvalidInputError
 from sleepkit.tasks import explore
-from tests.support.explored import assert_same_batch, make
+from tests.support.explored import CASES, assert_same_batch, depth_beside, make
 
 MAPS = " ".join(["3x+5"] * 8)
 POINTERS = " ".join(["n0>n0", *(f"n{node}>n{node - 1}" for node in range(1, 12))])
@@ -70,6 +71,40 @@ def test_a_gate_is_worked_out_from_the_inputs_up() -> None:
     assert way.position.values.tolist() == [[14 + 60, 0, 2, 4, 6, 18, 22, 14]]
     assert example.coords["depth"].tolist() == [[2]]
     assert example.coords["size"].tolist() == [[3]]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_written_is_read_as_the_same_example(case: str) -> None:
+    task = make(case)
+    for split in ("train", "validation", "test"):
+        for index in range(6):
+            batch = task.batch(split, index, 1)
+            text = explore.write(task, batch)
+            spread = "\r\n \t" + text.replace(" ", "  \t") + "\n"
+            for each in (text, spread):
+                assert_same_batch(explore.read(task, each, depth=depth_beside(task, batch)), batch)
+
+
+def test_the_longest_examples_are_read_too() -> None:
+    task = tasks.create("rule110", width=64, n_strings=400, rollout_depth=(1, 2))
+    batch = task.batch("test", 0, 1)
+    text = explore.write(task, batch)
+    assert len(text) > explore.LONGEST_TEXT
+    assert_same_batch(explore.read(task, text), batch)
+
+
+@pytest.mark.parametrize(
+    "mark", ["\xa0", "\u2003", "\u3000", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\x00", "\u200b", "\u0663", "\ud800"]
+)
+@pytest.mark.parametrize("case", ["rule110", "depo", "gsm", "circuit"])
+def test_white_space_of_other_kinds_and_digits_of_other_scripts_are_refused_by_their_place(case: str, mark: str) -> None:
+    task = make(case)
+    text = explore.write(task, task.batch("test", 0, 1))
+    with pytest.raises(
+        InvalidInputError, match=r"^text: character 6 must be a space, a tab, a line end or printable ASCII"
+    ) as caught:
+        explore.read(task, text[:5] + mark + text[5:], depth=1)
+    assert str(caught.value).isprintable()
 
 
 def test_a_text_that_is_too_long_is_refused_before_it_is_read() -> None:

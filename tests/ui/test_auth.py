@@ -6,7 +6,7 @@ import argon2
 import pytest
 
 from sleepkit.errors import InvalidInputError
-from sleepkit.ui.auth import PasswordFile, add_user, read_users
+from sleepkit.ui.auth import Delays, PasswordFile, add_user, page_after, read_users
 
 PASSWORD = "correct horse"
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -68,6 +68,69 @@ def test_a_bad_file_is_refused_in_one_line_that_repeats_nothing_of_it(tmp_path: 
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret-in-clear" not in str(caught.value)
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_each_wrong_try_after_the_free_ones_doubles_the_wait_up_to_the_longest() -> None:
+    clock = Clock()
+    delays, waits = Delays(free=2, longest_s=5.0, clock=clock), []
+    for _ in range(6):
+        delays.tried("ann")
+        waits.append(delays.wait_s("ann"))
+        clock.now += waits[-1]
+    assert waits == [0.0, 1.0, 2.0, 4.0, 5.0, 5.0]
+    assert delays.wait_s("ann") == 0.0
+    assert delays.wait_s("bob") == 0.0
+
+
+def test_tries_at_once_count_as_tries_in_a_row_and_the_right_one_takes_them_back() -> None:
+    delays = Delays(free=3, longest_s=60.0, clock=Clock())
+    for _ in range(40):
+        delays.tried("ann")
+    assert delays.wait_s("ann") == 60.0
+    delays.right("ann")
+    assert delays.wait_s("ann") == 0.0
+
+
+def test_after_a_long_rest_the_count_begins_anew_and_few_keys_are_remembered() -> None:
+    clock = Clock()
+    delays = Delays(free=1, longest_s=4.0, clock=clock)
+    for _ in range(5):
+        delays.tried("ann")
+    clock.now += 100.0
+    delays.tried("ann")
+    assert delays.wait_s("ann") == 1.0
+    for number in range(10_000):
+        delays.tried(number)
+    assert len(delays._tries) == 4096
+
+
+@pytest.mark.parametrize(
+    ("asked", "page"),
+    [
+        ("/sleep", "sleep"),
+        ("/lab/sleep?n_passes=4&text=a%20b", "sleep?n_passes=4&text=a%20b"),
+        ("", "./"),
+        ("/", "./"),
+        ("https://evil.example.org/", "./"),
+        ("//evil.example.org", "./"),
+        ("https://evil.example.org/sleep", "sleep"),
+        ("/sleep\r\nSet-Cookie: a=b", "./"),
+        ("javascript:alert(1)", "./"),
+        ("/" + "a" * 5000, "./"),
+    ],
+)
+def test_a_login_leads_to_a_page_beside_it_and_nowhere_else(asked: str, page: str) -> None:
+    assert page_after(asked) == page
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])

@@ -1,8 +1,13 @@
 """The server without a browser: where it listens, whom it lets in, what it refuses before it starts."""
 
 import contextlib
+import gc
+import http.client
+import re
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,7 @@ from panel.tests.util import get_open_ports, serve_and_wait
 from sleepkit.cli import main
 from sleepkit.errors import InvalidInputError
 from sleepkit.ui import limits
-from sleepkit.ui.server import Serving, allowed_origins, make_server, pages, server_options
+from sleepkit.ui.server import Serving, allowed_origins, greeting, make_server, pages, server_options
 
 PASSWORD = "correct horse"
 WAIT_S = 30
@@ -50,9 +55,11 @@ def running(**given: Any) -> str:
     return f"http://localhost:{port}"
 
 
-def first_message(address: str, *, origin: str, cookies: str = "") -> str | bytes | None:
-    """What the server says first over a websocket; None if it refuses to talk."""
-    token = generate_jwt_token(generate_session_id())
+def first_message(address: str, *, origin: str, cookies: str = "", token: str | None = None) -> str | bytes | None:
+    """What the server says first over a websocket, to a token of its own if none is given; None if it refuses to talk."""
+    text = requests.get(f"{address}/sleep", timeout=WAIT_S, headers={"cookie": cookies}).text if token is None else ""
+    given = re.search(r'"token":"([^"]+)"', text)
+    token = token or (given[1] if given else generate_jwt_token(generate_session_id()))
     url, who = f"{address.replace('http', 'ws')}/sleep/ws", {"origin": origin, "cookie": cookies or None}
     try:
         connection = websocket.create_connection(url, subprotocols=["bokeh", token], timeout=WAIT_S, **who)
@@ -62,14 +69,57 @@ def first_message(address: str, *, origin: str, cookies: str = "") -> str | byte
         return None
     with contextlib.closing(connection):
         message: str | bytes = connection.recv()
-    return message
+    return message or None
+
+
+@contextlib.contextmanager
+def stripping_proxy(path: str, address: str) -> Iterator[str]:
+    """A proxy that passes on what lies below a path, without that path, as JupyterHub's does."""
+    host = address.removeprefix("http://")
+
+    class Passing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not self.path.startswith(path):
+                self.send_error(404)
+                return
+            connection = http.client.HTTPConnection(host, timeout=WAIT_S)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            connection.request(self.command, self.path.removeprefix(path), body, dict(self.headers.items()))
+            with contextlib.closing(connection):
+                answer = connection.getresponse()
+                content = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "content-length"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Passing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}{path}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--port", "0"], "--port: must be in 1..65535, got 0"),
-        (["--port", "65536"], "--port: must be in 1..65535, got 65536"),
+        (["--port", "-1"], "--port: must be in 0..65535, 0 for one that is free, got -1"),
+        (["--port", "65536"], "--port: must be in 0..65535, 0 for one that is free, got 65536"),
+        (["--prefix", "lab"], "--prefix: must be a path as /lab or /lab/one, got 'lab'"),
+        (["--prefix", "/lab/"], "--prefix: must be a path as /lab or /lab/one, got '/lab/'"),
+        (["--prefix", "/.."], "--prefix: must be a path as /lab or /lab/one, got '/..'"),
+        (["--max-work", "0"], "max_work: must be 1 or more, got 0"),
         (["--address", "0.0.0.0"], "--address: must come with --auth FILE or --read-only"),
         (["--address", "lab.example.org"], "--address: must come with --auth FILE or --read-only"),
         (["--address", "::1"], "--address: must be an IPv4 address or a host name, got '::1'"),
@@ -139,7 +189,68 @@ def test_a_browser_of_this_machine_may_open_the_websocket_and_one_from_elsewhere
 
 def test_the_root_leads_to_the_dashboard() -> None:
     answer = requests.get(running(), timeout=WAIT_S, allow_redirects=False)
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/sleep")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "sleep")
+
+
+def test_below_a_prefix_the_root_leads_to_the_dashboard_with_and_without_its_slash() -> None:
+    address = running(prefix="/lab/one")
+    for path, leads_to in (("/lab/one/", "sleep"), ("/lab/one", "one/")):
+        answer = requests.get(f"{address}{path}", timeout=WAIT_S, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (302, leads_to)
+    assert requests.get(f"{address}/lab/one", timeout=WAIT_S).url == f"{address}/lab/one/sleep"
+
+
+def test_behind_a_proxy_that_takes_off_the_beginning_of_the_path_all_stays_below_it(auth: Path) -> None:
+    address = running(auth=auth)
+    with stripping_proxy("/user/ann/proxy/5006", address) as below:
+        visitor = requests.Session()
+        answer = visitor.get(f"{below}/", timeout=WAIT_S)
+        assert answer.url.startswith(f"{below}/login")
+        answer = visitor.post(f"{below}/login", data={"username": "ann", "password": PASSWORD}, timeout=WAIT_S)
+        assert answer.url == f"{below}/sleep"
+        assert "docs_json" in answer.text
+
+
+# Tornado leaves the socket of a websocket that it refuses to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_session_opens_by_a_token_of_the_server_and_not_by_one_of_anothers_making() -> None:
+    address = running()
+    assert first_message(address, origin=address)
+    made = generate_jwt_token(generate_session_id())
+    assert first_message(address, origin=address, token=made) is None
+    signed = generate_jwt_token(generate_session_id(b"guess", signed=True), b"guess", signed=True)
+    assert first_message(address, origin=address, token=signed) is None
+    foreign = requests.get(f"{address}/sleep", params={"bokeh-session-id": generate_session_id()}, timeout=WAIT_S)
+    assert foreign.status_code == 403
+    gc.collect()
+
+
+def test_after_wrong_passwords_one_waits_and_others_do_not(auth: Path) -> None:
+    address, visitor = running(auth=auth), requests.Session()
+
+    def tried(name: str, password: str) -> requests.Response:
+        return visitor.post(f"{address}/login", data={"username": name, "password": password}, timeout=WAIT_S)
+
+    wrong = [tried("eve", "wrong").status_code for _ in range(10)]
+    assert wrong[:4] == [200] * 4
+    assert 429 in wrong[4:]
+    assert "docs_json" in tried("ann", PASSWORD).text
+
+
+def test_the_greeting_says_where_for_whom_what_and_how_to_stop(tmp_path: Path) -> None:
+    said = greeting(Serving(port=0, read_only=True, address="0.0.0.0", prefix="/lab", root=tmp_path), 7777)
+    assert "http://localhost:7777/lab/sleep, listening on 0.0.0.0" in said
+    assert f"the lab of {tmp_path}: http://localhost:7777/lab/runs" in said
+    assert "whoever reaches it, to look only" in said
+    assert f"{limits.current().max_work:,}" in said
+    assert "Ctrl-C stops it" in said
+
+
+def test_port_0_is_a_port_that_is_free() -> None:
+    server = make_server(Serving(port=0))
+    assert server.port not in (None, 0)
+    assert f"localhost:{server.port}" in server._tornado.websocket_origins
+    server.stop()
 
 
 def test_with_an_auth_file_nothing_is_shown_without_the_password(auth: Path) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import param
 from panel.custom import JSComponent
 
+from sleepkit.errors import require
 from sleepkit.plots import Theme, run_colour, run_dash
 from sleepkit.ui.lab.store import RunRecord, Unreadable
 
@@ -17,7 +18,7 @@ class RunTable(JSComponent):
     """Rows of plain values; which are checked; what was clicked."""
 
     rows = param.List(default=[], doc="One mapping a run, see ``row``.")
-    selected = param.List(default=[], item_type=str, doc="Keys of the runs that are drawn.")
+    selected = param.List(default=[], item_type=str, bounds=(0, 1000), doc="Keys of the runs that are drawn.")
     theme: Any = param.Selector(default="light", objects=["light", "dark"])
     nothing = param.String(default="", doc="What is said where there are no rows.")
 
@@ -27,8 +28,10 @@ class RunTable(JSComponent):
         super().__init__(**params)  # type: ignore[no-untyped-call]
         self._on_action = on_action
 
-    def _handle_msg(self, data: Mapping[str, str]) -> None:
-        self._on_action(str(data["action"]), str(data["key"]))
+    def _handle_msg(self, data: Any) -> None:
+        good = isinstance(data, Mapping) and all(isinstance(data.get(name), str) for name in ("action", "key"))
+        require(good, "message", "must name an action and the key of a run", data)
+        self._on_action(data["action"], data["key"])
 
 
 def row(run: RunRecord, label: str, *, slot: int | None, theme: Theme, actions: list[dict[str, Any]]) -> dict[str, Any]:
