@@ -12,8 +12,8 @@ def run() -> int:
         from sleepkit.cli import main
 
         return main()
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        return int(getattr(interrupt, "code", 130))
 
 
 def _open_standard_streams() -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from sleepkit import __version__, catalogue, extras
+from sleepkit import __version__, catalogue, extras, signals
 from sleepkit.commands import bench, dashboard, figure, models, notebook, seal, sweep, tasks, train, zoo
 from sleepkit.commands.parser import Parser, add, print_help
 from sleepkit.errors import SleepkitError, one_line, os_line
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 a check failed, 2 bad input, 130 interrupted, 141 whoever read the output is gone, 143 asked to end.
     """
     try:
-        with extras.named():
+        with signals.ending(), extras.named():
             options = _parser().parse_args(arguments)
             status: int = options.command(options)
             _flush()
@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _is_out_of_memory(error):
             raise
         return _refused(f"memory: must be enough for what was asked, got {one_line(error)}")
+    except signals.EndRequest as request:
+        print("sleepkit: asked to end", file=sys.stderr)
+        return request.code
     except KeyboardInterrupt:
         print("sleepkit: interrupted", file=sys.stderr)
         return 130

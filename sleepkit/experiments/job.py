@@ -1,32 +1,39 @@
 """One cell in a process of its own: ``python -m sleepkit.experiments.job``, started by ``experiments.local``.
 
-The cell comes as one line of JSON on standard input; progress and the outcome go out as lines of JSON.
+The cell comes as one line of JSON on standard input; progress and the outcome go out as lines of JSON. Whoever started it keeps
+the input open: once that ends, the process does too, with a checkpoint.
 """
 
 import json
-import signal
 import sys
 from typing import Any
 
+from sleepkit import signals
 from sleepkit.experiments.work import Hooks, do_cell
+
+_INPUT = 0
 
 
 def main() -> int:
     """Do the cell; return 0 if it is finished or has failed with a report, 130 if it was stopped with a checkpoint."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    order = json.loads(sys.stdin.readline())
     try:
-        error = do_cell(order["cell"], order["root"], hooks=Hooks(on_row=lambda *row: _say(row=row)))
-        _say(error=error)
+        with signals.ending():
+            line = _first_line()
+            if not line.endswith(b"\n"):  # whoever started us is gone
+                return 130
+            signals.end_with(_INPUT)
+            order = json.loads(line)
+            error = do_cell(order["cell"], order["root"], hooks=Hooks(on_row=lambda *row: _say(row=row)))
+            _say(error=error)
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def _interrupt(_number: int, _frame: object) -> None:
-    """Stop as Ctrl-C does, once: the checkpoint that is then written is left in peace."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _first_line() -> bytes:
+    """Read the cell past every buffer: the watch over the input must find all that comes after."""
+    with open(_INPUT, "rb", buffering=0, closefd=False) as unbuffered:
+        return unbuffered.readline()
 
 
 def _say(**what: Any) -> None:

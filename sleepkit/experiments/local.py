@@ -97,7 +97,7 @@ class _Pool:
             try:
                 with process:
                     process.stdin.write(json.dumps({"cell": to_text(cell), "root": str(self._root)}) + "\n")
-                    process.stdin.close()
+                    process.stdin.flush()  # and kept open: when this process ends, however it does, the other one reads the end
                     for line in process.stdout:
                         told = json.loads(line)
                         error = told.get("error", error)

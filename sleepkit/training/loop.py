@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from sleepkit import signals
 from sleepkit.errors import SleepkitError, require
 from sleepkit.model import HybridLM
 from sleepkit.results import as_attrs, provenance
@@ -81,13 +83,15 @@ def train(
         SleepkitError: if loss or gradient are no longer finite; looked at for each row and before each checkpoint, so that no
             step waits for the device and no spoilt weights replace a good checkpoint.
         KeyboardInterrupt: if interrupted; a checkpoint of the last whole step is written first, unless the interrupt hit in the
-            middle of an update, which cannot be undone: the run then goes on from its last checkpoint.
+            middle of an update, which cannot be undone: the run then goes on from its last checkpoint. A request to end
+            (SIGTERM, SIGHUP) is an interrupt too; in the main thread it and Ctrl-C wait for the end of an update, and uncaught
+            it ends the process with status 128 + its number. Several processes look every ``log_every`` steps.
     """
     require(isinstance(settings, TrainSettings), "settings", "must be TrainSettings", type(settings).__name__)
     available = settings.device == "cpu" or (settings.device.startswith("cuda") and torch.cuda.is_available())
     require(available, "device", "must be 'cpu', or 'cuda' where there is one", settings.device)
     target = Path(folder) if folder is not None else Path("runs") / f"{settings.name}-{settings.digest()}"
-    with processes(settings) as group, _threads(settings.n_threads):
+    with signals.ending(), processes(settings) as group, _threads(settings.n_threads):
         claimed: list[LiveLog] = []
         group.first(lambda: claimed.append(_claim(target, settings)))
         log = claimed[0] if group.is_first else None
@@ -180,7 +184,7 @@ class Trainer:
             dynamic_ncols=True,
         )
         try:
-            with prefetched(self.make_batch, range(self.step, settings.steps)) as batches:
+            with prefetched(self.make_batch, range(self.step, settings.steps)) as batches, self._asked() as asked:
                 for batch, windows in batches:
                     row = self.one_step(batch, windows)
                     bar.update()
@@ -192,16 +196,25 @@ class Trainer:
                             on_row(self.step, row)
                     if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
                         self._save()
-                    if should_stop is not None and self.group.any(should_stop()):
+                    wanted = bool(asked() or (should_stop is not None and should_stop()))
+                    if self._may_ask(should_stop) and self.group.any(wanted):
                         self._save()
                         self.group.any(False)  # the first process to end would have torchrun end the one that writes
-                        raise KeyboardInterrupt
+                        signals.end(asked() or signal.SIGINT)
         except KeyboardInterrupt:
             if not self._updating:  # half an update cannot be undone: the last checkpoint stands
                 self._save()
             raise
         finally:
             bar.close()
+
+    def _asked(self) -> contextlib.AbstractContextManager[Callable[[], int | None]]:
+        """Keep a request to end through an update, and through a step where several processes make it together."""
+        return signals.deferring(lambda: self._updating or self.group.size > 1)
+
+    def _may_ask(self, should_stop: Callable[[], bool] | None) -> bool:
+        """Whether processes ask each other now: to ask waits for the device, so several do only where they wait anyway."""
+        return self.group.size == 1 or should_stop is not None or self.step % self.settings.log_every == 0
 
     def make_batch(self, step: int) -> tuple[Batch, list[Window]]:
         """Return this process's part of the batch of a step, on the device, and the windows of the whole batch."""
