@@ -19,7 +19,7 @@ def table() -> str:
     lines = ["| figure | what | the paper | size | where, time | ours | verdict |", "|---|---|---|---|---|---|---|"]
     for name in figures.names():
         figure = figures.get(name)
-        title = name.removeprefix("fig") if name.startswith("fig") else "beyond: " + name.replace("_", " ")
+        title = name.removeprefix("fig") if name.startswith("fig") else "beyond: " + name.replace("-", " ")
         found = [size for size in _SIZES if figures.results_path(name, size).exists()]
         for size in found:
             data = figures.load(name, size)
