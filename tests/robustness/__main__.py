@@ -73,7 +73,7 @@ def count(told: Any, names: tuple[str, ...]) -> int:
 def _timed(name: str, part: Part) -> dict[str, Any]:
     began = time.monotonic()
     kinds = part()
-    told = {"seconds": round(time.monotonic() - began, 1), "kinds": kinds}
+    told = {"commit": _commit(), "seconds": round(time.monotonic() - began, 1), "kinds": kinds}
     print(json.dumps({name: told}, indent=1), flush=True)
     return told
 
@@ -91,10 +91,14 @@ def _apart(names: list[str], n_processes: int, *, short: bool) -> dict[str, Any]
         return dict(zip(names, threads.map(run, names), strict=True))
 
 
-def _record(told: dict[str, Any], *, short: bool) -> dict[str, Any]:
+def _commit() -> str:
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _record(told: dict[str, Any], *, short: bool) -> dict[str, Any]:
     totals = {name: count(told, (name,)) for name in ("kills", "tries", *FAULTS)}
-    facts = {"commit": done.stdout.strip(), "date": time.strftime("%Y-%m-%d"), "provenance": provenance()}
+    facts = {"commit": _commit(), "date": time.strftime("%Y-%m-%d"), "provenance": provenance()}
     return {**facts, "seed": SEED, "short": short, "totals": totals, "parts": told}
 
 
