@@ -91,7 +91,8 @@ def corrupt(*, n_each: int, seed: int) -> dict[str, Any]:
         seed: of where and what.
 
     Returns:
-        By the name of the thing: tries, refused, equal, and the faults: accepted_wrong, tracebacks, crashes, hangs.
+        By the name of the thing: tries, refused, equal, other (of a text that people edit), and the faults: accepted_wrong,
+        tracebacks, crashes, hangs.
     """
     told = {}
     for thing in THINGS:
@@ -106,7 +107,7 @@ def corrupt(*, n_each: int, seed: int) -> dict[str, Any]:
 
 
 def _corrupt_one(thing: Thing, whole: Path, expected: Outcome, draw: random.Random, n_tries: int) -> Tally:
-    tally = Tally(tries=0, refused=0, equal=0, accepted_wrong=0, tracebacks=0, crashes=0, hangs=0)
+    tally = Tally(tries=0, refused=0, equal=0, other=0, accepted_wrong=0, tracebacks=0, crashes=0, hangs=0)
     targets = sorted(path for pattern in thing.parts for path in whole.glob(pattern))
     for number in range(n_tries):
         target, damage = targets[number % len(targets)], DAMAGES[number // len(targets) % len(DAMAGES)]
@@ -119,19 +120,20 @@ def _corrupt_one(thing: Thing, whole: Path, expected: Outcome, draw: random.Rand
             (Path(other) / target.relative_to(whole)).write_bytes(spoilt)
             found = in_child(lambda: thing.read(Path(other)), timeout_s=TIMEOUT_S)
         tally.counts["tries"] += 1
-        fault = _judged(found, expected, grows=thing.grows)
+        fault = _judged(found, expected, thing)
         where = f"{thing.name}, {target.relative_to(whole)}, {damage.__name__} (try {number})"
-        if fault in ("refused", "equal"):
+        if fault in ("refused", "equal", "other"):
             tally.counts[fault] += 1
         else:
             tally.fault(fault, f"{where}: {str(found.value)[:200]}")
     return tally
 
 
-def _judged(found: Outcome, expected: Outcome, *, grows: bool) -> str:
+def _judged(found: Outcome, expected: Outcome, thing: Thing) -> str:
     if found.ending == "refused":
         return "refused" if "\n" not in found.value and len(found.value) <= LONGEST_LINE else "tracebacks"
     if found.ending == "returned":
-        same = found == expected or (grows and expected.value.startswith(found.value))
-        return "equal" if same else "accepted_wrong"
+        if found == expected or (thing.grows and expected.value.startswith(found.value)):
+            return "equal"
+        return "other" if thing.edited else "accepted_wrong"
     return {"raised": "tracebacks", "died": "crashes", "hung": "hangs"}[found.ending]

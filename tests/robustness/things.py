@@ -44,6 +44,7 @@ class Thing:
         read: read it and return a digest of all that was read, or refuse.
         parts: patterns of the files that reading looks at.
         grows: whether a beginning of it is as good: a log whose end was not written yet.
+        edited: whether people write it and it holds no digest: what is still such a thing may say something else.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Thing:
     read: Callable[[Path], str]
     parts: tuple[str, ...]
     grows: bool = False
+    edited: bool = False
 
 
 def digest(*parts: Any) -> str:
@@ -235,7 +237,7 @@ CELL = Thing("cell", _save_cell, _read_cell, ("*/result.nc",))
 SWEEP = Thing("sweep", _save_sweep, _read_sweep, ("sweep.nc",))
 LIVE = Thing("live log", _save_live, _read_live, ("live.jsonl",), grows=True)
 BUNDLE = Thing("bundle", _save_bundle, _read_bundle, ("bundle/*.json", "bundle/*.safetensors", "bundle/*.nc"))
-NOTEBOOK = Thing("notebook", _save_notebook, _read_notebook, ("own.ipynb",))
+NOTEBOOK = Thing("notebook", _save_notebook, _read_notebook, ("own.ipynb",), edited=True)
 
 
 def _add(known: Any, value: Any) -> None:
