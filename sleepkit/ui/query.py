@@ -7,8 +7,11 @@ from urllib.parse import parse_qsl, urlencode
 
 import param
 
+from sleepkit.errors import one_line
+
 _LONGEST_INTEGER = 18  # digits; more is refused before it becomes a number
 _LONGEST_SHOWN = 60  # characters of a refused value
+_LONGEST_LINE = 1000  # characters of a refusal
 
 
 class Asked(NamedTuple):
@@ -56,7 +59,7 @@ def write(state: param.Parameterized, names: Sequence[str]) -> str:
 def refusal(refused: Mapping[str, str]) -> str:
     """Return the line about what is no value of its setting."""
     said = ", ".join(f"{name}={_cut(text)}" for name, text in refused.items())
-    return f"address: must hold settings within their bounds, got {said}"
+    return one_line(f"address: must hold settings within their bounds, got {said}", most=_LONGEST_LINE)
 
 
 def _cut(text: str) -> str:

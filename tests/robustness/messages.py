@@ -1,4 +1,4 @@
-"""Messages of a table that no browser sends: one line on the page, and nothing is done."""
+"""Messages of a table that no browser sends: one line on the page or in the log, and nothing is done."""
 
 import functools
 import random
@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sleepkit.errors import InvalidInputError
 from sleepkit.ui.lab.launch import Launcher
 from sleepkit.ui.lab.session import LabSession
 from sleepkit.ui.lab.state import LabState
@@ -36,7 +37,10 @@ def _judge(tried: tuple[str, Any]) -> tuple[str, str]:
     root, message = tried
     session = _session(root)
     session._say("")
-    session.table._handle_msg(message)
+    try:
+        session.table._handle_msg(message)
+    except InvalidInputError as error:  # one line in the log
+        return judged_line(str(error))
     if list(Path(root).iterdir()):
         return "accepted_wrong", "it wrote something"
     if not session.refusal:

@@ -86,3 +86,9 @@ def test_any_address_is_read(search: str) -> None:
         asked = query.read(search, state, names)
         state.param.update(asked.values)
         assert set(asked.values) | set(asked.refused) <= set(names)
+
+
+def test_a_refusal_is_one_line_that_every_page_and_log_takes() -> None:
+    said = query.refusal({"example": "1\r\n2\x1b[31m\u202e\ud800", "theme": "9" * 5000})
+    assert said.isprintable()
+    assert said.startswith("address: must hold settings within their bounds, got example=1")
