@@ -281,3 +281,13 @@ def test_the_module_runs_as_a_program() -> None:
     done = subprocess.run([sys.executable, "-m", "sleepkit", "presets"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "rule110-explorer" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dashboard", "--port=--"], ["figure", "fig2b", "--size=--"], ["tasks", "show", "depo", "--set=--"]]
+)
+def test_two_dashes_are_no_value(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "must be given a value, got '--'" in said
+    assert said.count("\n") == 1

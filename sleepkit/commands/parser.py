@@ -30,6 +30,11 @@ class Parser(argparse.ArgumentParser):
         """
         raise InvalidInputError(f"{one_line(message, most=600)} (see '{self.prog} --help')")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and arg_strings == ["--"]:  # argparse takes it for the end of the options, and gives a list
+            raise argparse.ArgumentError(action, "must be given a value, got '--'")
+        return super()._get_values(action, arg_strings)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             known = list(action.choices)

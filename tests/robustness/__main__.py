@@ -2,7 +2,7 @@
 
 The parts are kills, corruptions, commands, processes, addresses, texts, messages and sockets; all of them if none is named. The
 exit status is 1 if anything was lost, accepted wrong, died, hung or ended in a traceback. The committed counts are those of
-``python -m tests.robustness --processes 2 --output tests/robustness/record.json``.
+``python -m tests.robustness --processes 2 --output benchmarks/robustness.json``.
 """
 
 import argparse

@@ -93,7 +93,7 @@ def _line(draw: random.Random) -> tuple[list[str], bool]:
     given = [draw.choice(names)] if names else []
     wrong = [lambda: ["--no-such-option"], lambda: ["one", "too", "many"]]
     if names:
-        wrong.append(list)
+        wrong += [list] * (command != ("figure",))  # which lists the figures
         if kind < 0.2:
             return [*command, draw.choice(_NO_NAMES)], True
     wrong += [lambda: [f"{draw.choice(integers)}={draw.choice(NO_INTEGERS)}"]] * (4 if integers else 0)
@@ -101,7 +101,7 @@ def _line(draw: random.Random) -> tuple[list[str], bool]:
     wrong += [lambda: [draw.choice(integers)]] * bool(integers)
     if kind < 0.8 or command == ("bench",):
         more = draw.choice(wrong)()
-        return ([*command, *given, *more] if more else list(command)), command != ("bench",) or bool(more) or True
+        return ([*command, *given, *more] if more else list(command)), True
     loose = [f"{draw.choice(texts)}={draw.choice(TEXTS)}"] if texts else [f"{draw.choice(settings)}={draw.choice(TEXTS)}"]
     return [*command, *given, *(word for word in loose if "/" not in word and ".." not in word)], False
 

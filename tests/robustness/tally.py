@@ -21,8 +21,9 @@ class Tally:
     def fault(self, kind: str, what: str) -> None:
         """Count a fault and keep its description, if it is among the first."""
         self.counts[kind] += 1
-        if len(self.found) < _MOST_TOLD:
-            self.found.append(f"{kind}: {what}")
+        told = f"{kind}: {what}"
+        if len(self.found) < _MOST_TOLD and told not in self.found:
+            self.found.append(told)
 
     def as_dict(self) -> dict[str, Any]:
         """Return counts and descriptions as plain data."""
