@@ -15,7 +15,7 @@ from sleepkit.bench import reproduction
 from sleepkit.bench.rows import ROWS
 from sleepkit.bench.targets import verdicts
 from sleepkit.errors import require
-from sleepkit.files import whole_file
+from sleepkit.files import whole_file, write_whole
 from sleepkit.model.sizes import n_parameters, state_bytes
 from sleepkit.notation import markdown_table
 from sleepkit.zoo.folder import folder_of
@@ -53,7 +53,8 @@ def save_pictures(folder: Path = ROOT / "docs" / "images") -> None:
         accuracy = zoo.load_card(name).accuracy.sel(n_passes=[1, 2, 3, 4])
         figure = plots.accuracy_by_depth(accuracy, title=f"{task}: accuracy by reasoning depth")
         figure.update_layout(paper_bgcolor="white")
-        figure.write_image(folder / f"{name.partition('-')[0]}-accuracy.png", width=760, height=420, scale=1.5)
+        drawn = figure.to_image("png", width=760, height=420, scale=1.5)
+        write_whole(folder / f"{name.partition('-')[0]}-accuracy.png", drawn)
 
 
 def _zoo_table(name: str) -> str:

@@ -11,6 +11,7 @@ from sleepkit.bench import browser, stock
 from sleepkit.bench.browser import DESKTOP, PHONE
 from sleepkit.bench.measure import ROOT
 from sleepkit.errors import require
+from sleepkit.files import whole_file
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -90,8 +91,9 @@ def take(chrome: "Browser", address: str, path: Path, *, screen: tuple[int, int]
 
 def compress(path: Path) -> None:
     """Write a PNG anew with at most 256 colours, those of the picture itself; text stays sharp."""
-    with Image.open(path) as image:
-        image.convert("RGB").quantize(_COLOURS, kmeans=_ROUNDS, dither=Image.Dither.NONE).save(path, optimize=True)
+    with Image.open(path) as image, whole_file(path) as temporary:
+        few = image.convert("RGB").quantize(_COLOURS, kmeans=_ROUNDS, dither=Image.Dither.NONE)
+        few.save(temporary, format="PNG", optimize=True)
 
 
 def _runs_drawn(page: "Page") -> None:

@@ -58,7 +58,8 @@ def whole_file(path: Path | str, *, mode: int | None = None) -> Iterator[Path]:
     except OSError as error:
         raise _told_of(error, temporary, target) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path | str, *parts: bytes | memoryview | str, mode: int | None = None) -> None:

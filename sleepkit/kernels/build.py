@@ -105,9 +105,14 @@ def _load(real: str) -> ctypes.CDLL:
     reasons = []
     for place in _places():
         try:
-            return _from_place(place(), name, compiler, flags)
+            folder = place()
+            found = _from_place(folder, name, compiler, flags)
         except OSError as error:
             reasons.append(one_line(error))
+        else:
+            if reasons:
+                warnings.warn(f"built libraries are kept in {folder} instead ({'; '.join(reasons)})", stacklevel=5)
+            return found
     raise OSError("; ".join(dict.fromkeys(reasons)))
 
 

@@ -15,6 +15,7 @@ from sleepkit import results
 from sleepkit.errors import SleepkitError, StoreError, one_line, refuse
 from sleepkit.experiments.work import LOCK
 from sleepkit.files.holds import is_held
+from sleepkit.files.leftovers import retired
 from sleepkit.training import TrainSettings, passes_at
 from sleepkit.training.checkpoint import NOTE, checkpoints, read_progress, read_settings, step_of
 from sleepkit.training.history import Row, Validation, as_dataset
@@ -188,7 +189,8 @@ def _read(key: str, folder: Path, checkpoint: Path | None, held: bool) -> RunRec
         )
     settings = read_settings(folder)
     saved = (step_of(checkpoint) or 0) if checkpoint else 0
-    finished = (folder / HISTORY).exists() and (folder / MODEL).exists()
+    model = (folder / MODEL).exists() or retired(folder / MODEL.parent) is not None  # it may be on its way to its place
+    finished = model and (folder / HISTORY).exists()
     told = read_live(folder) if (folder / LIVE).exists() else None
     if finished and not held:
         history = results.load(folder / HISTORY)
