@@ -8,6 +8,7 @@
 
 import hashlib
 import json
+import mmap
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -29,18 +30,19 @@ def trailer(data: bytes | memoryview) -> bytes:
     return _MARK + hashlib.sha256(data).hexdigest().encode() + _END
 
 
-def opened(data: bytes) -> memoryview | None:
-    """Return bytes without the digest behind them; None if there is no digest.
+def body_len(data: bytes | mmap.mmap) -> int | None:
+    """Return how many bytes stand before the digest behind them; None if there is no digest.
 
     Raises:
         SealError: if the digest does not match.
     """
-    body, end = memoryview(data)[:-TRAILER_LEN], data[-TRAILER_LEN:]
+    end = data[-TRAILER_LEN:]
     if not (len(data) >= TRAILER_LEN and end.startswith(_MARK) and end.endswith(_END)):
         return None
-    if trailer(body) != end:
-        raise SealError("its digest does not match")
-    return body
+    with memoryview(data) as whole, whole[:-TRAILER_LEN] as body:
+        if trailer(body) != end:
+            raise SealError("its digest does not match")
+        return len(body)
 
 
 def json_text(data: dict[str, Any], *, indent: int | None = 2) -> str:

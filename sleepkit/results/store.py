@@ -1,10 +1,9 @@
 """netCDF files that are either whole or not there, with a digest that is checked before HDF5 sees a byte.
 
-Files are made and read in memory: HDF5 cannot leave half of one on a full disk, needs no lock of the file system, and cannot be
-led astray by what it finds.
+Files are made in memory: HDF5 cannot leave half of one on a full disk, nor stumble over it at the end of the process.
 """
 
-import io
+import mmap
 import struct
 from pathlib import Path
 
@@ -12,10 +11,11 @@ import xarray as xr
 
 from sleepkit.errors import StoreError, one_line
 from sleepkit.files import write_whole
-from sleepkit.files.seals import SealError, opened, trailer, warn_unsealed
+from sleepkit.files.seals import SealError, body_len, trailer, warn_unsealed
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _END_PLACES = {0: 40, 1: 44, 2: 28, 3: 28}  # where a file says how long it is, by the version of its first block
+_NO_LOCK = {"locking": False}  # a file is replaced and never changed: there is nothing to lock
 _DAMAGE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)  # what HDF5 and xarray make of it
 
 
@@ -40,7 +40,7 @@ def load(path: str | Path) -> xr.Dataset:
     """
     _need_netcdf()
     try:
-        with xr.open_dataset(_checked(Path(path)), engine="h5netcdf") as dataset:
+        with xr.open_dataset(_checked(Path(path)), engine="h5netcdf", driver_kwds=_NO_LOCK) as dataset:
             return dataset.load()
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
@@ -54,7 +54,7 @@ def load_tree(path: str | Path) -> xr.DataTree:
     """
     _need_netcdf()
     try:
-        with xr.open_datatree(_checked(Path(path)), engine="h5netcdf") as tree:
+        with xr.open_datatree(_checked(Path(path)), engine="h5netcdf", driver_kwds=_NO_LOCK) as tree:
             return tree.load()
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
@@ -68,35 +68,38 @@ def sealed(path: Path) -> bytes:
     """
     try:
         data = path.read_bytes()
-        return data if _body(data) is not None else data + trailer(data)
+        return data if _is_sealed(data) else data + trailer(data)
     except (OSError, SealError) as error:
         raise _unreadable(path, error) from None
 
 
-def _checked(path: Path) -> io.BytesIO:
-    """Return the file in memory, without its digest."""
-    data = path.read_bytes()
-    body = _body(data)
-    if body is None:
-        warn_unsealed(path)
-    return io.BytesIO(data if body is None else body)
+def _checked(path: Path) -> Path:
+    """Return the path of a file whose digest matches; warn once if it has none."""
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            raise SealError("is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if not _is_sealed(data):
+                warn_unsealed(path)
+    return path
 
 
-def _body(data: bytes) -> memoryview | None:
-    """Return what is HDF5's of a file, None if that is all of it; bytes behind the end it names are a damaged digest."""
-    body = opened(data)
-    if body is None and len(data) != _length_told(data):
+def _is_sealed(data: bytes | mmap.mmap) -> bool:
+    """Whether a file has a digest, which matches; bytes behind the end that HDF5 names are a damaged one."""
+    if body_len(data) is not None:
+        return True
+    if len(data) != _length_told(data):
         raise SealError("is cut short, or its digest is damaged")
-    return body
+    return False
 
 
-def _length_told(data: bytes) -> int:
-    if not data.startswith(_SIGNATURE) or len(data) < 64:
+def _length_told(data: bytes | mmap.mmap) -> int:
+    if data[: len(_SIGNATURE)] != _SIGNATURE or len(data) < 64:
         raise SealError("is no HDF5")
     place = _END_PLACES.get(data[8])
     if place is None:
         raise SealError(f"is HDF5 of an unknown version {data[8]}")
-    return int(struct.unpack_from("<Q", data, place)[0])
+    return int(struct.unpack_from("<Q", data[:64], place)[0])
 
 
 def _unreadable(path: str | Path, error: Exception) -> StoreError:

@@ -64,12 +64,10 @@ def test_bytes_are_opened_by_their_digest_alone() -> None:
     data = b"anything at all" * 100
     sealed = data + seals.trailer(data)
     assert len(sealed) - len(data) == seals.TRAILER_LEN
-    opened = seals.opened(sealed)
-    assert opened is not None
-    assert bytes(opened) == data
-    assert seals.opened(data) is None
+    assert seals.body_len(sealed) == len(data)
+    assert seals.body_len(data) is None
     with pytest.raises(SealError, match="digest does not match"):
-        seals.opened(b"A" + sealed[1:])
+        seals.body_len(b"A" + sealed[1:])
 
 
 def test_a_thing_without_a_digest_is_read_and_said_once(tmp_path: Path) -> None:

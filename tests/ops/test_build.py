@@ -59,7 +59,7 @@ def assert_torch_path(reason: str) -> None:
         ("exit 0", "wrote no library"),
         ("exit 3", "ended with status 3"),
         ("echo 'fatal error: f\xfcr dich' >&2; exit 1", "fatal error"),
-        ('for x; do last=$prev; prev=$x; [ "$last" = -o ] && echo rubbish > "$x"; done; exit 0', "invalid ELF header"),
+        ('for x; do last=$prev; prev=$x; [ "$last" = -o ] && printf "%2000s" rubbish > "$x"; done; exit 0', "invalid ELF header"),
         ('for x; do last=$prev; prev=$x; [ "$last" = -o ] && : > "$x"; done; exit 0', "file too short"),
         ("kill -9 $$", "status -9"),
     ],
