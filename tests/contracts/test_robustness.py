@@ -17,7 +17,7 @@ KINDS = [
 
 
 @functools.cache
-def tests_of(path: str) -> set[str]:
+def names_in(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text())
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
@@ -26,8 +26,8 @@ def test_every_kind_of_fault_has_a_row() -> None:
     assert list(ROWS) == KINDS
 
 
-def test_every_row_names_a_test_and_every_test_that_is_named_exists() -> None:
+def test_every_row_names_tests_that_exist_or_says_that_there_is_none() -> None:
     for row, tests in ROWS.items():
         named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
-        assert named, f"{row} names no test"
-        assert [f"{path}::{name}" for path, name in named if name not in tests_of(path)] == [], row
+        assert bool(named) != (tests.strip() == "no test of the project yet"), row
+        assert [f"{path}::{name}" for path, name in named if name not in names_in(path)] == [], row
