@@ -12,7 +12,10 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
+from sleepkit.errors import require
 from sleepkit.ui import query
+
+_LONGEST_SEARCH = 2**17  # a text of one's own, each character written as %XX
 
 
 class AddressBar(JSComponent):
@@ -34,8 +37,11 @@ class AddressBar(JSComponent):
         super().__init__(search=search, height=0, margin=0, **params)  # type: ignore[no-untyped-call]
         self._on_visit = on_visit
 
-    def _handle_msg(self, data: Mapping[str, Any]) -> None:
-        self._on_visit(str(data["search"]))
+    def _handle_msg(self, data: Any) -> None:
+        search = data.get("search") if isinstance(data, Mapping) else None
+        good = isinstance(search, str) and len(search) <= _LONGEST_SEARCH
+        require(good, "message", f"must hold what follows the path, at most {_LONGEST_SEARCH} characters", data)
+        self._on_visit(str(search))
 
 
 def search_asked_for() -> str:

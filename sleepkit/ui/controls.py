@@ -7,11 +7,12 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmu
 
+from sleepkit.errors import shortened
 from sleepkit.notation import depth_symbol
 from sleepkit.plots import last_pass
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
-from sleepkit.ui.state import EVICTIONS, EXAMPLE_RANGE, N_PASSES_RANGE, ExplorerState
+from sleepkit.ui.state import EVICTIONS, EXAMPLE_RANGE, N_PASSES_RANGE, ExplorerState, take
 from sleepkit.ui.status import StatusLine
 from sleepkit.ui.subject import Subject, names, subject
 from sleepkit.ui.views.base import SMALL_TOGGLE
@@ -22,6 +23,7 @@ _HELP = (
     "asleep. After its last pass a window is evicted, and only the fast weights remember it."
 )
 _ALL_HEADS = "all"
+_MOST_DIGITS = 9
 
 
 class Controls(pn.viewable.Viewer):
@@ -158,18 +160,19 @@ class Controls(pn.viewable.Viewer):
         """Return a slider that asks on release, and follows the state."""
         state = self._state
         slider = pmu.IntSlider(label=label, start=start, end=end, value=getattr(state, name), **_WIDE)
-        slider.param.watch(lambda event: state.param.update(**{name: event.new}), "value_throttled")
+        slider.param.watch(lambda event: take(state, **{name: event.new}), "value_throttled")
         state.param.watch(lambda event: slider.param.update(value=event.new), name)
         return slider
 
     def _on_depth(self, event: Any) -> None:
         if not self._fitting:
-            self._state.depth = event.new
+            take(self._state, depth=event.new)
 
     def _on_window_len(self, event: Any) -> None:
         text = str(event.new).strip()
-        if not text.lstrip("-").isdecimal():
-            self._status.refuse(f"window_len: must be an integer, got {text!r}", "input")
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS):
+            self._status.refuse(f"window_len: must be an integer, got {shortened(text)}", "input")
             return
         self._status.accept("input")
         self._state.window_len = int(text)
@@ -193,7 +196,7 @@ class Controls(pn.viewable.Viewer):
 
     def _on_window(self, event: Any) -> None:
         if event.new != self._state.window:
-            self._state.look_at(event.new, None)
+            take(self._state, window=event.new, sleep_pass=None)
 
     def _on_pass(self, event: Any) -> None:
         assert self._picture is not None

@@ -1,5 +1,6 @@
 """The query of an address as settings, and back: each value is read by the type of its setting. No Panel here."""
 
+import collections
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,9 +10,10 @@ import param
 
 from sleepkit.errors import one_line
 
+_MOST_SHOWN = 5  # refused settings in one line
 _LONGEST_INTEGER = 18  # digits; more is refused before it becomes a number
+_OF_THE_SERVER = "bokeh-"  # what Bokeh itself reads from an address
 _LONGEST_SHOWN = 60  # characters of a refused value
-_LONGEST_LINE = 1000  # characters of a refusal
 
 
 class Asked(NamedTuple):
@@ -27,17 +29,22 @@ class Asked(NamedTuple):
 
 
 def read(search: str, state: param.Parameterized, names: Sequence[str]) -> Asked:
-    """Return the settings that an address names; of a name that comes twice the last one counts.
+    """Return the settings that an address names; what it names twice, or what is no setting, is refused.
 
     Args:
         search: what follows the path, e.g. "?n_passes=4&window=1".
         state: knows the type and the bounds of each setting.
-        names: of the settings that an address may hold; others are left alone.
+        names: of the settings that an address may hold.
     """
     values: dict[str, Any] = {}
     refused: dict[str, str] = {}
-    for name, text in dict(parse_qsl(search.removeprefix("?"))).items():
-        if name not in names:
+    pairs = parse_qsl(search.removeprefix("?"), keep_blank_values=True)
+    counts = collections.Counter(name for name, _ in pairs)
+    for name, text in pairs:
+        if name.startswith(_OF_THE_SERVER):
+            continue
+        if name not in names or counts[name] > 1:
+            refused[name] = text
             continue
         setting = state.param[name]
         try:
@@ -58,8 +65,10 @@ def write(state: param.Parameterized, names: Sequence[str]) -> str:
 
 def refusal(refused: Mapping[str, str]) -> str:
     """Return the line about what is no value of its setting."""
-    said = ", ".join(f"{name}={_cut(text)}" for name, text in refused.items())
-    return one_line(f"address: must hold settings within their bounds, got {said}", most=_LONGEST_LINE)
+    shown = [f"{_cut(name)}={_cut(text)}" for name, text in refused.items()]
+    more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
+    said = one_line(", ".join(shown[:_MOST_SHOWN]), most=_MOST_SHOWN * 2 * _LONGEST_SHOWN)
+    return f"address: must hold settings within their bounds, got {said}{more}"
 
 
 def _cut(text: str) -> str:

@@ -92,3 +92,28 @@ def test_a_refusal_is_one_line_that_every_page_and_log_takes() -> None:
     said = query.refusal({"example": "1\r\n2\x1b[31m\u202e\ud800", "theme": "9" * 5000})
     assert said.isprintable()
     assert said.startswith("address: must hold settings within their bounds, got example=1")
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ("?n_passes=4&n_passes=8", "n_passes=8"),
+        ("?colour=red", "colour=red"),
+        ("?n_passes=", "n_passes="),
+        ("?%00=%00", "\\x00=\\x00"),
+        ("?" + "a" * 300 + "=1", "a" * 60 + "...=1"),
+    ],
+)
+def test_what_is_named_twice_or_is_no_setting_is_refused_in_one_line(search: str, said: str) -> None:
+    asked = query.read(search, ExplorerState(), URL_NAMES)
+    assert asked.values == {}
+    assert query.refusal(asked.refused) == f"address: must hold settings within their bounds, got {said}"
+
+
+def test_a_thousand_refused_settings_are_one_line_of_a_few() -> None:
+    asked = query.read("?" + "&".join(f"x{number}=1" for number in range(1000)), ExplorerState(), URL_NAMES)
+    assert query.refusal(asked.refused).endswith("got x0=1, x1=1, x2=1, x3=1, x4=1 and 995 more")
+
+
+def test_what_the_server_itself_reads_is_no_setting() -> None:
+    assert query.read("?bokeh-session-id=abc", ExplorerState(), URL_NAMES) == query.Asked({}, {})

@@ -7,6 +7,7 @@ import panel_material_ui as pmu
 import plotly.graph_objects as go
 
 from sleepkit import plots
+from sleepkit.errors import require
 from sleepkit.ui import html
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import CURVES, VIEWS, ExplorerState
@@ -115,6 +116,8 @@ class FastWeightsView(View):
         return plots.fast_weight_change_summary(tree, window=state.window, layer=layer)
 
     def _on_player(self, event: Any) -> None:
+        last = len(self._moments) - 1
+        require(isinstance(event.new, int) and 0 <= event.new <= last, "moment", f"must be in [0, {last}]", event.new)
         window, sleep_pass = self._moments[event.new]
         if (window, sleep_pass) == self._shown:
             return

@@ -6,6 +6,7 @@ import panel as pn
 import plotly.graph_objects as go
 
 from sleepkit import plots
+from sleepkit.errors import require
 from sleepkit.plots import pass_name
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
@@ -50,7 +51,9 @@ class TimelineView(View):
         place = clicked(event)
         if place is None or self._picture is None:
             return
-        window, sleep_pass = int(place[0]), int(place[1])
+        moments = [list(moment) for moment in self._picture.moments()]
+        require(place in moments, "message", "must be about a pass of this example", place)
+        window, sleep_pass = place
         last = plots.last_pass(self._picture.tree, window)
         self.state.look_at(window, None if sleep_pass == last else sleep_pass)
 
