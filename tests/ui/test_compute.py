@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import threading
 from collections.abc import Iterator
 
@@ -171,6 +172,47 @@ def test_work_whose_turn_is_over_before_it_begins_is_not_done(worker: Worker) ->
     results = asyncio.run(ask_twice())
     assert isinstance(results[1], SupersededError)
     assert done == ["new"]
+
+
+def test_of_many_requests_at_once_the_last_is_done_and_the_others_never_begin(worker: Worker) -> None:
+    gate, done, turns = threading.Event(), list[int](), Turns()
+
+    async def ask() -> int:
+        busy = asyncio.ensure_future(worker.run_async(Turn(), gate.wait))
+        await asyncio.sleep(0)
+        asked = []
+        for number in range(200):
+            asked.append(asyncio.ensure_future(worker.run_async(turns.take(), functools.partial(done.append, number))))
+            await asyncio.sleep(0)
+        waiting = worker.n_waiting
+        gate.set()
+        await asyncio.gather(busy, *asked, return_exceptions=True)
+        return waiting
+
+    assert asyncio.run(ask()) == 2
+    assert done == [199]
+
+
+def test_who_waits_is_told_how_many_are_before(worker: Worker) -> None:
+    gate, told = threading.Event(), list[int]()
+
+    async def ask() -> None:
+        before = [asyncio.ensure_future(worker.run_async(Turn(), gate.wait)) for _ in range(3)]
+        await asyncio.sleep(0)
+        last = asyncio.ensure_future(worker.run_async(Turn(), lambda: None, on_place=told.append))
+        while not told:
+            await asyncio.sleep(0.001)
+        gate.set()
+        await asyncio.gather(*before, last)
+
+    asyncio.run(ask())
+    assert told[0] == 3
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_where_it_was_asked_for(worker: Worker) -> None:
+    with pytest.raises(ZeroDivisionError):
+        worker.run(Turn(), lambda: 1 // 0)
+    assert worker.run(Turn(), lambda: 7) == 7
 
 
 def test_recent_keeps_the_most_recently_used() -> None:

@@ -25,7 +25,7 @@ from sleepkit.ui.lab.launch import Launcher
 from sleepkit.ui.lab.session import LabSession, first_choice
 from sleepkit.ui.lab.state import URL_NAMES, LabState
 from sleepkit.ui.lab.store import RunStore
-from sleepkit.ui.lab.table import duration
+from sleepkit.ui.lab.table import RunTable, duration
 from tests.support.lab import finished_run, long_settings, stopped_run, wait_for_run
 from tests.support.pages import built
 from tests.support.runs import assert_same_run, tiny_settings
@@ -301,3 +301,15 @@ def test_times_are_spoken() -> None:
 def test_the_page_is_built_without_a_server(tmp_path: Path) -> None:
     page = built(lambda: build_lab(tmp_path))
     assert isinstance(page, pn.viewable.Viewable)
+
+
+STRANGE = [None, [], "stop", {}, {"action": "stop"}, {"key": "x"}, {"action": 1, "key": "x"}, {"action": "stop", "key": ["x"]}]
+
+
+@pytest.mark.parametrize("message", STRANGE, ids=str)
+def test_a_message_that_names_no_action_and_run_is_refused_in_one_line(message: object) -> None:
+    asked: list[tuple[str, str]] = []
+    table = RunTable(on_action=lambda action, key: asked.append((action, key)))
+    with pytest.raises(InvalidInputError, match=r"^message: must name an action and the key of a run, got "):
+        table._handle_msg(message)
+    assert asked == []

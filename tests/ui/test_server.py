@@ -4,7 +4,10 @@ import contextlib
 import gc
 import http.client
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -244,6 +247,20 @@ def test_the_greeting_says_where_for_whom_what_and_how_to_stop(tmp_path: Path) -
     assert "whoever reaches it, to look only" in said
     assert f"{limits.current().max_work:,}" in said
     assert "Ctrl-C stops it" in said
+
+
+def test_the_command_says_where_it_serves_at_once_and_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sleepkit", "dashboard", "--port", "0", "--root", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(5)]
+        port = int(re.findall(r"localhost:([0-9]+)/sleep", lines[0])[0])
+        assert port > 0
+        assert requests.get(f"http://localhost:{port}/sleep", timeout=WAIT_S).status_code == 200
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0
+    assert "Traceback" not in complaints
 
 
 def test_port_0_is_a_port_that_is_free() -> None:
