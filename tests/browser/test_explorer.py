@@ -153,13 +153,11 @@ def test_help_of_every_pane_is_whole_on_the_screen(visitor: Visit) -> None:
 
 
 def values(page: Page) -> tuple[str, str, str]:
-    """What the address, the slider and the picture say of N."""
+    """What the address, the slider and the picture say of N; empty where there is none yet."""
     address = search(page).partition("n_passes=")[2].partition("&")[0]
-    return (
-        address,
-        slider(page, N_SLIDER).input_value(),
-        page.locator(".sk-answers tr[data-n]").first.get_attribute("data-n") or "",
-    )
+    handle, rows = slider(page, N_SLIDER), page.locator(".sk-answers tr[data-n]")
+    shown = handle.input_value() if handle.count() else ""
+    return address, shown, (rows.first.get_attribute("data-n") or "") if rows.count() else ""
 
 
 def test_back_and_forward_show_again_what_the_address_says(visitor: Visit) -> None:
@@ -192,11 +190,17 @@ def test_back_returns_to_the_model_and_the_place_that_were_left(visitor: Visit) 
 def test_keys_held_down_make_one_entry_of_the_history(visitor: Visit) -> None:
     page = visitor.go("?n_passes=2")
     length = page.evaluate("history.length")
+    page.evaluate(
+        "() => { window.keys_ms = []; window.addEventListener('keydown', () => keys_ms.push(performance.now()), true) }"
+    )
     for _ in range(6):
         press(page, N_SLIDER, "ArrowRight")
     until(lambda: values(page) == ("8",) * 3, page)
-    assert page.evaluate("history.length") == length + 1
-    page.go_back()
+    # On a busy machine some keys come more than a second apart, and are entries of their own.
+    bursts = page.evaluate("keys_ms.filter((at, place) => place === 0 || at - keys_ms[place - 1] > 1000).length")
+    assert 1 <= page.evaluate("history.length") - length <= bursts
+    while values(page)[0] != "2":
+        page.go_back()
     until(lambda: values(page) == ("2",) * 3, page)
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import panel as pn
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
@@ -147,3 +148,27 @@ def test_the_widgets_need_neither_panel_nor_torch() -> None:
         "sys.exit(bool({'panel', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Extension:
+    """Stands for ``panel.extension``, which loads scripts into a notebook."""
+
+    _loaded = False
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[str, ...], dict[str, Any]]] = []
+
+    def __call__(self, *names: str, **options: Any) -> None:
+        self.asked.append((names, options))
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_an_explorer_in_a_cell_brings_its_scripts_unless_they_are_there(
+    tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch, loaded: bool
+) -> None:
+    extension = Extension()
+    extension._loaded = loaded
+    monkeypatch.setattr(pn, "extension", extension)
+    monkeypatch.setattr(pn.viewable.Viewer, "_repr_mimebundle_", lambda *_: {})
+    SleepExplorer(tree)._repr_mimebundle_()
+    assert extension.asked == ([] if loaded else [(("plotly",), {"inline": True})])
