@@ -11,6 +11,7 @@ import xarray as xr
 
 from sleepkit.errors import require
 from sleepkit.model import HybridLM, PassView
+from sleepkit.model.finite import refuse_spoilt
 from sleepkit.results import as_attrs, provenance
 from sleepkit.sleep import Eviction, SleepConfig, Window, rollout, schedule
 from sleepkit.tasks import NOTHING_ASKED, Batch, Split, Task
@@ -80,9 +81,10 @@ def trace_batch(
         on_pass: called after each pass with passes done and passes in all; may raise to cancel.
 
     Raises:
-        InvalidInputError: if the batch does not hold exactly one example.
+        InvalidInputError: if the batch does not hold exactly one example, or a weight of the model is NaN or infinite.
     """
     require(batch.size == 1, "batch", "must hold one example", batch.size)
+    refuse_spoilt(model)
     views: dict[tuple[int, int], PassView] = {}
 
     windows = schedule(batch, sleep.window_len)

@@ -30,11 +30,14 @@ from sleepkit.files import holds, make_folder, write_whole
 from sleepkit.kernels.door import traced
 
 CACHE_VARIABLE = "SLEEPKIT_CACHE"
+# Set to 1: kernels that stop the process at an access outside of memory, or at what C leaves undefined; slow, for tests.
+SANITIZE_VARIABLE = "SLEEPKIT_SANITIZE"
 _PATIENCE_S = 300.0  # for one call of the compiler
 REALS = {torch.float32: "float", torch.float64: "double"}
 _SOURCES = tuple(Path(__file__).with_name(name) for name in ("delta.c", "rows.c", "block.c"))
 _HEADERS = tuple(Path(__file__).with_name(name) for name in ("vector.h", "delta.h", "block.h", "mixers.h"))
 _FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC")
+_SANITIZED = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _ARGUMENTS = {
     "gated_delta_rule_forward": 10,
     "gated_delta_rule_backward": 16,
@@ -100,7 +103,7 @@ def _load(real: str) -> ctypes.CDLL:
             "impl: 'native' needs a C compiler (gcc, cc or clang, or CC in the environment); use 'chunked'"
         )
     compiler = shlex.split(named)
-    flags = (*_FLAGS, f"-DREAL={real}", *_openmp(compiler))
+    flags = (*_FLAGS, f"-DREAL={real}", *_openmp(compiler), *_sanitizers())
     name = f"native-{real}-{_key(compiler, flags)}"
     reasons = []
     for place in _places():
@@ -154,6 +157,10 @@ def _openmp(compiler: list[str]) -> tuple[str, ...]:
     return ("-fopenmp",) if same_pool else ("-fopenmp-simd",)
 
 
+def _sanitizers() -> tuple[str, ...]:
+    return _SANITIZED if os.environ.get(SANITIZE_VARIABLE) == "1" else ()
+
+
 def _build(place: Path, name: str, compiler: list[str], flags: tuple[str, ...]) -> Path:
     """Build the library, and keep it if it can be loaded; its name ends in the digest of its bytes."""
     with tempfile.TemporaryDirectory(prefix="sleepkit-") as folder:
@@ -161,7 +168,7 @@ def _build(place: Path, name: str, compiler: list[str], flags: tuple[str, ...]) 
         made = Path(folder) / "native.so"
         # Each by itself, then together: linking with -fopenmp would bring a second OpenMP besides the one torch has loaded.
         commands = [[*flags, "-c", str(source), "-o", part] for source, part in zip(_SOURCES, parts, strict=True)]
-        for command in (*commands, ["-shared", *parts, "-o", str(made), "-lm"]):
+        for command in (*commands, ["-shared", *_sanitizers(), *parts, "-o", str(made), "-lm"]):
             done = _run([*compiler, *command])
             if done.returncode:
                 reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
@@ -199,8 +206,16 @@ def _opened(path: Path) -> ctypes.CDLL:
 
 def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
     """Run the compiler; it may say what it likes, in any encoding, but gets no input and not for ever."""
+    known = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # a sanitiser is for kernels, not for it
     return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=_PATIENCE_S
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=_PATIENCE_S,
+        env=known,
     )
 
 

@@ -1,23 +1,27 @@
 """The gated delta rule by chunks, with a hand-written backward: one triangular solve a chunk each way, else matrix products.
 
-With l = cumsum(log_decay) inside the chunk, gamma = e^l, c = e^(l_C - l), D_ts = e^(l_t - l_s) for t >= s (0 above the diagonal),
-S0 the state before the chunk and s the scale:
+With D_ts the product of the decays after token s up to t (1 on the diagonal, 0 above it), gamma_t that of all up to t, c the last
+row of D, S0 the state before the chunk and s the scale:
 
-    A  = strict_lower(beta_t (k_t . k_s) D_ts)          what later tokens find already written by earlier ones
+    B  = strict_lower((k_t . k_s) D_ts)                 what later tokens find already written by earlier ones
     E  = V - gamma (K S0)                               what is new about the values
-    U  = (I + A)^-1 beta E                              the corrected values, all at once
+    W  = (I + B diag(beta))^-1 E, U = beta W            the corrected values, all at once
     P  = s lower(Q K^T D)
     O  = s gamma (Q S0) + P U
     S' = gamma_C S0 + (c K)^T U
 
-Backward, given dO and dS' (X is the gradient of beta E, M collects what reaches the decays through D):
+Backward, given dO and dS' (Z is the gradient of E, M collects what reaches the decays through D):
 
-    dU = P^T dO + c (K dS'),  X = (I + A)^-T dU,  dA = -strict_lower(X U^T),  dP = dO U^T
-    dV = beta X,  dbeta = rowsum(X E) + rowsum(dA (K K^T D))
-    dS0 = gamma_C dS' + Q^T (s gamma dO) - K^T (beta gamma X)
-    dQ = (s gamma dO) S0^T + B2 K,  dK = c (U dS'^T) - (beta gamma X) S0^T + (B1 + B1^T) K + B2^T Q,  B1 = beta dA D,  B2 = s dP D
-    M  = dA A + dP P,  dl = rowsum(M) - colsum(M) - rowsum(beta gamma X (K S0)) + rowsum(s gamma dO (Q S0)) - r,
-         r = c rowsum((K dS') U),  dl_C += sum(r) + gamma_C <dS', S0>,  dlog_decay = reverse cumsum of dl
+    dU = P^T dO + c (K dS'),  X = (I + B^T diag(beta))^-1 dU,  Z = beta X,  dB = -strict_lower(Z U^T),  dP = dO U^T
+    dV = Z,  dbeta = rowsum(X W)
+    dS0 = gamma_C dS' + Q^T (s gamma dO) - K^T (gamma Z)
+    dQ = (s gamma dO) S0^T + G2 K,  dK = c (U dS'^T) - (gamma Z) S0^T + (G1 + G1^T) K + G2^T Q,  G1 = dB D,  G2 = s dP D
+    M  = dB B + dP P,  r = c rowsum((K dS') U),  g = rowsum(s gamma dO (Q S0)) - rowsum(gamma Z (K S0)),
+         dlog_decay_j = sum_(s < j <= t) M_ts + sum_(t >= j) g_t + sum_(s < j) r_s + gamma_C <dS', S0>
+
+Each decay gathers what it stands in: differences of longer sums would leave the rounding of what cancels, which is all there is
+where decays are strong. Products of tokens with tokens (B, P, dB, dP) and the solves are in fp64: where keys repeat and beta is
+near 2, their sums are long and change sign with every token, and much of them cancels.
 
 Axes: B batch, T token, H head, K key channel, V value channel, C tokens of one chunk, N = B H sequences and heads together.
 """
@@ -70,21 +74,20 @@ class _Chunk(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         batch, _, heads, _ = q.shape
         q_NCK, k_NCK, v_NCV, log_decay_NC, beta_NC = (by_head(tensor) for tensor in (q, k, v, log_decay, beta))
-        state_NKV, beta_NC1 = state.flatten(0, 1).contiguous(), beta_NC[..., None]
+        state_NKV, wide_beta_NC1 = state.flatten(0, 1).contiguous(), beta_NC.double()[..., None]
         gamma_NC1, decay_NCC = decays(log_decay_NC, state.dtype)
-        overlap_NCC = torch.bmm(k_NCK, k_NCK.mT).mul_(decay_NCC)
-        solve_NCC = overlap_NCC * beta_NC1
-        scores_NCC = torch.bmm(q_NCK, k_NCK.mT).mul_(decay_NCC).mul_(scale)
+        overlap_NCC, scores_NCC = token_pairs(k_NCK, k_NCK, decay_NCC), token_pairs(q_NCK, k_NCK, decay_NCC).mul_(scale)
         found_NCV, asked_NCV = torch.bmm(k_NCK, state_NKV), torch.bmm(q_NCK, state_NKV)
-        error_NCV = torch.addcmul(v_NCV, gamma_NC1, found_NCV, value=-1)
-        # unitriangular: the solver reads ones on the diagonal and nothing above it, so solve_NCC stands for I + A.
-        update_NCV = torch.linalg.solve_triangular(solve_NCC, beta_NC1 * error_NCV, upper=False, unitriangular=True)
-        out_NCV = (asked_NCV * (scale * gamma_NC1)).baddbmm_(scores_NCC, update_NCV)
-        to_end_NC1 = decay_NCC[:, -1, :, None]
-        after_NKV = (state_NKV * gamma_NC1[:, -1:]).baddbmm_((to_end_NC1 * k_NCK).mT, update_NCV)
+        error_NCV = torch.addcmul(v_NCV, gamma_NC1, found_NCV, value=-1).double()
+        # unitriangular: the solver reads ones on the diagonal and nothing above it.
+        error_NCV = torch.linalg.solve_triangular(overlap_NCC * wide_beta_NC1.mT, error_NCV, upper=False, unitriangular=True)
+        update_NCV = (wide_beta_NC1 * error_NCV).to(state.dtype)
+        out_NCV = (asked_NCV * (scale * gamma_NC1)).baddbmm_(scores_NCC.to(state.dtype), update_NCV)
+        narrow_NCC = decay_NCC.to(state.dtype)
+        after_NKV = (state_NKV * gamma_NC1[:, -1:]).baddbmm_((narrow_NCC[:, -1, :, None] * k_NCK).mT, update_NCV)
         ctx.save_for_backward(
-            q_NCK, k_NCK, beta_NC1, gamma_NC1, decay_NCC, state_NKV, overlap_NCC, solve_NCC, scores_NCC, found_NCV, asked_NCV,
-            error_NCV, update_NCV,
+            q_NCK, k_NCK, wide_beta_NC1, gamma_NC1, narrow_NCC, state_NKV, overlap_NCC, scores_NCC, found_NCV, asked_NCV,
+            error_NCV.to(state.dtype), update_NCV,
         )  # fmt: skip
         ctx.scale, ctx.heads = scale, heads
         return by_token(out_NCV, heads), after_NKV.view(batch, heads, *after_NKV.shape[1:])
@@ -97,29 +100,32 @@ class _Chunk(torch.autograd.Function):
 
 
 def _chunk_backward(ctx: Any, d_out: Tensor, d_after: Tensor) -> tuple[Tensor, ...]:
-    q, k, beta, gamma, decay, state, overlap, solve, scores, found, asked, error, update = ctx.saved_tensors
-    scale, heads = ctx.scale, ctx.heads
+    q, k, wide_beta, gamma, decay, state, overlap, scores, found, asked, error, update = ctx.saved_tensors
+    scale, heads, dtype = ctx.scale, ctx.heads, state.dtype
     to_end = decay[:, -1, :, None]
     d_out, d_after = by_head(d_out), d_after.flatten(0, 1).contiguous()
     d_update = torch.bmm(k, d_after).mul_(to_end)
     reach = (d_update * update).sum(-1)
-    d_update.baddbmm_(scores.mT, d_out)
-    d_error = torch.linalg.solve_triangular(solve.mT, d_update, upper=True, unitriangular=True).contiguous()
-    d_solve, d_scores = torch.bmm(d_error, update.mT).tril_(-1).neg_(), torch.bmm(d_out, update.mT)
-    d_beta = (d_error * error).sum(-1).add_((d_solve * overlap).sum(-1))
-    found_by, asked_by = d_error * (beta * gamma), d_out * (scale * gamma)
+    d_update.baddbmm_(scores.mT.to(dtype), d_out)
+    by_update = torch.linalg.solve_triangular(
+        (overlap * wide_beta).mT, d_update.double(), upper=True, unitriangular=True
+    ).contiguous()
+    d_error, d_beta = (by_update * wide_beta).to(dtype), (by_update.to(dtype) * error).sum(-1)
+    d_overlap = torch.bmm(d_error.double(), update.mT.double()).tril_(-1).neg_()
+    d_scores = torch.bmm(d_out.double(), update.mT.double())
+    found_by, asked_by = d_error * gamma, d_out * (scale * gamma)
 
-    through = (d_solve * solve).addcmul_(d_scores, scores)
-    d_total = through.sum(2).sub_(through.sum(1)).sub_((found_by * found).sum(-1)).add_((asked_by * asked).sum(-1)).sub_(reach)
-    d_total[:, -1] += reach.sum(1) + gamma[:, -1, 0] * (d_after * state).sum((1, 2))
-    d_log_decay = d_total.flip(-1).cumsum(-1).flip(-1)
+    through = (d_overlap * overlap).addcmul_(d_scores, scores)
+    by_gamma = (asked_by * asked).sub_(found_by * found).sum(-1)
+    held = gamma[:, -1, 0] * (d_after * state).sum((1, 2))
+    d_log_decay = gathered(through, by_gamma, reach, held)
 
-    d_overlap, d_pairs = d_solve.mul_(decay).mul_(beta), d_scores.mul_(decay).mul_(scale)
+    d_keys, d_pairs = d_overlap.to(dtype).mul_(decay), d_scores.to(dtype).mul_(decay).mul_(scale)
     d_state = (d_after * gamma[:, -1:]).baddbmm_(q.mT, asked_by).baddbmm_(k.mT, found_by, alpha=-1)
     d_q = torch.bmm(asked_by, state.mT).baddbmm_(d_pairs, k)
     d_k = torch.bmm(update, d_after.mT).mul_(to_end).baddbmm_(found_by, state.mT, alpha=-1)
-    d_k = d_k.baddbmm_(d_overlap + d_overlap.mT, k).baddbmm_(d_pairs.mT, q)
-    per_token = (d_q, d_k, beta * d_error, d_log_decay, d_beta)
+    d_k = d_k.baddbmm_(d_keys + d_keys.mT, k).baddbmm_(d_pairs.mT, q)
+    per_token = (d_q, d_k, d_error, d_log_decay, d_beta)
     return *(by_token(gradient, heads) for gradient in per_token), d_state.view(-1, heads, *d_state.shape[1:])
 
 
@@ -134,13 +140,26 @@ def by_token(x: Tensor, heads: int) -> Tensor:
 
 
 def decays(log_decay_NC: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return gamma [N, C, 1] and D [N, C, C], 0 above the diagonal.
+    """Return gamma [N, C, 1] and D [N, C, C] in fp64, 0 above the diagonal.
 
-    Summed and subtracted in fp64: the difference of two large fp32 sums would lose the digits that a decay is made of. Masked
-    before exp: above the diagonal the difference is positive and may overflow.
+    Each entry of D sums its own log decays. The difference of two longer sums would lose the digits that a decay is made of, and
+    is no number where one of them is -inf.
     """
-    total_NC = log_decay_NC.double().cumsum(-1)
-    n = total_NC.shape[-1]
-    above_CC = torch.ones(n, n, dtype=torch.bool, device=total_NC.device).triu_(1)
-    gap_NCC = (total_NC[:, :, None] - total_NC[:, None, :]).masked_fill_(above_CC, float("-inf"))
-    return total_NC.to(dtype).exp_()[..., None], gap_NCC.to(dtype).exp_()
+    wide_NC = log_decay_NC.double()
+    n = wide_NC.shape[-1]
+    above_CC = torch.ones(n, n, dtype=torch.bool, device=wide_NC.device).triu_(1)
+    gap_NCC = wide_NC[:, :, None].expand(-1, -1, n).tril(-1).cumsum_(1).masked_fill_(above_CC, float("-inf"))
+    return wide_NC.cumsum(-1).exp_().to(dtype)[..., None], gap_NCC.exp_()
+
+
+def token_pairs(a_NCK: Tensor, b_NCK: Tensor, decay_NCC: Tensor) -> Tensor:
+    """Return (a_t . b_s) D_ts in fp64."""
+    return torch.bmm(a_NCK.double(), b_NCK.mT.double()).mul_(decay_NCC)
+
+
+def gathered(through_NCC: Tensor, by_gamma_NC: Tensor, reach_NC: Tensor, held_N: Tensor) -> Tensor:
+    """Return the gradients of the log decays, as the formula at the head of this file has it, in the dtype of ``reach_NC``."""
+    crossing_NC = through_NCC.flip(1).cumsum_(1).flip(1).tril_(-1).sum(2)
+    later_NC, reach_wide_NC = by_gamma_NC.double().flip(1).cumsum_(1).flip(1), reach_NC.double()
+    earlier_NC = torch.nn.functional.pad(reach_wide_NC.cumsum(1)[:, :-1], (1, 0))
+    return crossing_NC.add_(later_NC).add_(earlier_NC).add_(held_N[:, None]).to(reach_NC.dtype)

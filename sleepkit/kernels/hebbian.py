@@ -12,9 +12,8 @@ Backward, given dO and dS':
 
     dU = P^T dO + c (K dS'),  dP = dO U^T,  dV = beta dU,  dbeta = rowsum(dU V)
     dS0 = gamma_C dS' + Q^T (s gamma dO)
-    dQ = (s gamma dO) S0^T + B K,  dK = c (U dS'^T) + B^T Q,  B = s dP D
-    M  = dP P,  dl = rowsum(M) - colsum(M) + rowsum(s gamma dO (Q S0)) - r,
-         r = c rowsum((K dS') U),  dl_C += sum(r) + gamma_C <dS', S0>,  dlog_decay = reverse cumsum of dl
+    dQ = (s gamma dO) S0^T + G2 K,  dK = c (U dS'^T) + G2^T Q,  G2 = s dP D
+    M  = dP P,  r = c rowsum((K dS') U),  g = rowsum(s gamma dO (Q S0)),  dlog_decay as there
 
 Axes: B batch, T token, H head, K key channel, V value channel, C tokens of one chunk, N = B H sequences and heads together.
 """
@@ -26,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sleepkit.kernels.autocast import in_own_dtypes
-from sleepkit.kernels.chunked import CHUNK_LEN, by_head, by_token, decays, in_chunks
+from sleepkit.kernels.chunked import CHUNK_LEN, by_head, by_token, decays, gathered, in_chunks, token_pairs
 
 
 def gated_hebbian(
@@ -53,12 +52,12 @@ class _Chunk(torch.autograd.Function):
         q_NCK, k_NCK, v_NCV, log_decay_NC, beta_NC = (by_head(tensor) for tensor in (q, k, v, log_decay, beta))
         state_NKV, beta_NC1 = state.flatten(0, 1).contiguous(), beta_NC[..., None]
         gamma_NC1, decay_NCC = decays(log_decay_NC, state.dtype)
-        scores_NCC = torch.bmm(q_NCK, k_NCK.mT).mul_(decay_NCC).mul_(scale)
+        scores_NCC = token_pairs(q_NCK, k_NCK, decay_NCC).mul_(scale)
         update_NCV, asked_NCV = beta_NC1 * v_NCV, torch.bmm(q_NCK, state_NKV)
-        out_NCV = (asked_NCV * (scale * gamma_NC1)).baddbmm_(scores_NCC, update_NCV)
-        to_end_NC1 = decay_NCC[:, -1, :, None]
-        after_NKV = (state_NKV * gamma_NC1[:, -1:]).baddbmm_((to_end_NC1 * k_NCK).mT, update_NCV)
-        ctx.save_for_backward(q_NCK, k_NCK, v_NCV, beta_NC1, gamma_NC1, decay_NCC, state_NKV, scores_NCC, update_NCV, asked_NCV)
+        out_NCV = (asked_NCV * (scale * gamma_NC1)).baddbmm_(scores_NCC.to(state.dtype), update_NCV)
+        narrow_NCC = decay_NCC.to(state.dtype)
+        after_NKV = (state_NKV * gamma_NC1[:, -1:]).baddbmm_((narrow_NCC[:, -1, :, None] * k_NCK).mT, update_NCV)
+        ctx.save_for_backward(q_NCK, k_NCK, v_NCV, beta_NC1, gamma_NC1, narrow_NCC, state_NKV, scores_NCC, update_NCV, asked_NCV)
         ctx.scale, ctx.heads = scale, heads
         return by_token(out_NCV, heads), after_NKV.view(batch, heads, *after_NKV.shape[1:])
 
@@ -71,20 +70,18 @@ class _Chunk(torch.autograd.Function):
 
 def _chunk_backward(ctx: Any, d_out: Tensor, d_after: Tensor) -> tuple[Tensor, ...]:
     q, k, v, beta, gamma, decay, state, scores, update, asked = ctx.saved_tensors
-    scale, heads = ctx.scale, ctx.heads
+    scale, heads, dtype = ctx.scale, ctx.heads, state.dtype
     to_end = decay[:, -1, :, None]
     d_out, d_after = by_head(d_out), d_after.flatten(0, 1).contiguous()
     d_update = torch.bmm(k, d_after).mul_(to_end)
     reach = (d_update * update).sum(-1)
-    d_update.baddbmm_(scores.mT, d_out)
-    d_scores, asked_by = torch.bmm(d_out, update.mT), d_out * (scale * gamma)
+    d_update.baddbmm_(scores.mT.to(dtype), d_out)
+    d_scores, asked_by = torch.bmm(d_out.double(), update.mT.double()), d_out * (scale * gamma)
 
-    through = d_scores * scores
-    d_total = through.sum(2).sub_(through.sum(1)).add_((asked_by * asked).sum(-1)).sub_(reach)
-    d_total[:, -1] += reach.sum(1) + gamma[:, -1, 0] * (d_after * state).sum((1, 2))
-    d_log_decay = d_total.flip(-1).cumsum(-1).flip(-1)
+    held = gamma[:, -1, 0] * (d_after * state).sum((1, 2))
+    d_log_decay = gathered(d_scores * scores, (asked_by * asked).sum(-1), reach, held)
 
-    d_pairs = d_scores.mul_(decay).mul_(scale)
+    d_pairs = d_scores.to(dtype).mul_(decay).mul_(scale)
     d_state = (d_after * gamma[:, -1:]).baddbmm_(q.mT, asked_by)
     d_q = torch.bmm(asked_by, state.mT).baddbmm_(d_pairs, k)
     d_k = torch.bmm(update, d_after.mT).mul_(to_end).baddbmm_(d_pairs.mT, q)

@@ -30,18 +30,30 @@ typedef REAL real;
 #else
 #define WIDE 4
 #endif
+#ifdef __SANITIZE_ADDRESS__ /* a build for tests: checks would make inlined products take minutes to compile */
+#include <sanitizer/asan_interface.h>
+#define INLINE static
+#else
 #define INLINE static inline __attribute__((always_inline))
+#endif
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 enum { LANES = VECTOR_BYTES / sizeof(real) };
 enum { WHOLE, LOWER, UPPER, LOWER_OUT }; /* what is zero: nothing, A above its diagonal, A below it; what is wanted: C up to it */
 enum { SET, ADD, SUB };
 
+/* The same width in fp64: a vector of reals is one of these (fp64) or two (fp32). */
+typedef double wide __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(double)), may_alias));
+enum { WIDE_LANES = VECTOR_BYTES / sizeof(double), HALVES = LANES / WIDE_LANES };
+typedef real narrow __attribute__((vector_size(WIDE_LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
+
 INLINE long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
 INLINE long aligned(long n) { return (n + 63) / 64 * 64; }
 INLINE long at_most(long a, long b) { return a < b ? a : b; }
 INLINE vec load(const real *p) { return *(const vec *)p; }
 INLINE void store(real *p, vec x) { *(vec *)p = x; }
+INLINE wide widened(const real *p) { return __builtin_convertvector(*(const narrow *)p, wide); }
+INLINE void store_narrowed(real *p, wide x) { *(narrow *)p = __builtin_convertvector(x, narrow); }
 
 /* rows x vecs of C; A(i, k) = a[i ai + k ak], k in [from, to) */
 INLINE void tile(const int rows, const int vecs, const int mode, long from, long to, const real *a, long ai, long ak, const real *b,
@@ -133,6 +145,15 @@ INLINE real dot(const real *x, const real *y, long n) {
     for (; j < n; j++) total += x[j] * y[j];
     return total;
 }
+INLINE double wide_dot(const real *x, const real *y, long n) {
+    wide sum = {0};
+    long j = 0;
+    for (; j + WIDE_LANES <= n; j += WIDE_LANES) sum += widened(x + j) * widened(y + j);
+    double total = 0;
+    for (int lane = 0; lane < WIDE_LANES; lane++) total += sum[lane];
+    for (; j < n; j++) total += (double)x[j] * y[j];
+    return total;
+}
 static void transpose(long rows, long columns, const real *x, long ldx, real *out, long ldo) {
     for (long i0 = 0; i0 < rows; i0 += 8)
         for (long j = 0; j < columns; j++) {
@@ -145,6 +166,18 @@ INLINE void fetch(real *out, long ldo, const real *x, long stride, long rows, lo
 }
 INLINE void deliver(real *out, long stride, const real *x, long ldx, long rows, long n) {
     for (long t = 0; t < rows; t++) memcpy(out + t * stride, x + t * ldx, n * sizeof(real));
+}
+
+/* Where the next piece of a block begins, after one of n reals at `used`; in a build for tests nobody may touch what is between. */
+INLINE long behind(real *memory, long used, long n) {
+    used += aligned(n);
+#ifdef __SANITIZE_ADDRESS__
+    if (memory) ASAN_POISON_MEMORY_REGION(memory + used, 64 * sizeof(real));
+    used += 64;
+#else
+    (void)memory;
+#endif
+    return used;
 }
 
 /* One block of `size` for each thread, zeroed: padding is read, though never into a result. */

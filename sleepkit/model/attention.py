@@ -58,7 +58,7 @@ class Attention(nn.Module):
             looking: is given what ``weights`` would return.
         """
         batch, seq_len, width = x_BTE.shape
-        query, key, value = self._heads(x_BTE, angles)
+        query, key, value = self._heads(ops.blanked(x_BTE, None if valid_BT is None else valid_BT[:, -seq_len:]), angles)
         if cache is not None:
             key, value = torch.cat([cache.keys, key], dim=2), torch.cat([cache.values, value], dim=2)
         own = AttentionCache(key, value)

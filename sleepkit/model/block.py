@@ -33,7 +33,12 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, h_BTE: Tensor, state: Tensor | None, **reading: Any) -> tuple[Tensor, Tensor | None, LayerCache]:
-        """Run the block on the residual stream; ``reading`` is what else the mixer takes: angles, valid_BT, cache, ..."""
+        """Run the block on the residual stream; ``reading`` is what else the mixer takes: angles, valid_BT, cache, ...
+
+        Padding is read as 0, whatever lies there (NaN too).
+        """
+        valid_BT = reading.get("valid_BT")
+        h_BTE = ops.blanked(h_BTE, None if valid_BT is None else valid_BT[:, -h_BTE.shape[1] :])
         mixed, state, cache = self.mixer(normed(h_BTE, self.mixer_norm), state, **reading)
         h_BTE = h_BTE + mixed
         return h_BTE + self.mlp(normed(h_BTE, self.mlp_norm)), state, cache
@@ -51,6 +56,7 @@ class Block(nn.Module):
         self, h_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None, cache: ConvCache | None = None
     ) -> tuple[Tensor, ConvCache]:
         """Return the state and the cache that ``forward`` returns, without computing a residual stream that nobody reads."""
+        h_BTE = ops.blanked(h_BTE, valid_BT)
         return self.mixer.write(normed(h_BTE, self.mixer_norm), state, valid_BT=valid_BT, cache=cache)  # type: ignore[operator]
 
 

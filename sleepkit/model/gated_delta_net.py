@@ -88,6 +88,7 @@ class GatedDeltaNet(nn.Module):
             valid_BT: False marks padding: the state passes through untouched.
             cache: the convolution's last inputs, of this window or carried into it; None starts from zeros.
         """
+        x_BTE = ops.blanked(x_BTE, valid_BT)
         out, state, tail = self._recur(x_BTE, state, valid_BT, cache)
         return self.out(gated_normed(out, self.gate(x_BTE), self.norm)), state, ConvCache(tail)
 
@@ -95,16 +96,14 @@ class GatedDeltaNet(nn.Module):
         self, x_BTE: Tensor, state: Tensor, *, valid_BT: Tensor | None = None, cache: ConvCache | None = None
     ) -> tuple[Tensor, ConvCache]:
         """Return the state and the cache that ``forward`` returns, and compute no output."""
-        _, state, tail = self._recur(x_BTE, state, valid_BT, cache)
+        _, state, tail = self._recur(ops.blanked(x_BTE, valid_BT), state, valid_BT, cache)
         return state, ConvCache(tail)
 
     def _recur(
         self, x_BTE: Tensor, state: Tensor, valid_BT: Tensor | None, cache: ConvCache | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is read, [B, T, H, V], the state, and the convolution's tail."""
-        projected, tail = self.qkv(x_BTE), None
-        if valid_BT is not None:
-            projected = projected.masked_fill(~valid_BT[..., None], 0.0)
+        projected, tail = ops.blanked(self.qkv(x_BTE), valid_BT), None
         if cache is not None:
             tail = cache.tail.to(projected.dtype)
         if tail is not None and valid_BT is not None:

@@ -24,7 +24,7 @@ from sleepkit.model.outputs import BlocksOutput, PassView
 from sleepkit.model.passes import FASTEST, carried, compiled, layer_path, recomputed
 from sleepkit.model.sliding import evicted, reading
 from sleepkit.model.state import AttentionCache, ConvCache, ModelState, Sight, WindowCache
-from sleepkit.model.storage import load_weights, read_config, stored_dtype, write_model
+from sleepkit.model.storage import load_weights, read_config, take_stored_dtypes, write_model
 
 TOKEN_TYPES = (torch.int64, torch.int32)
 
@@ -461,6 +461,7 @@ class HybridLM(nn.Module):
 
         Raises:
             CheckpointError: if the folder exists and is not a sleepkit model.
+            InvalidInputError: if a weight is not finite, or of a dtype that cannot be read again.
             OSError: if the disk refuses; what was there stays.
         """
         write_model(self, self.config, Path(folder))
@@ -470,13 +471,13 @@ class HybridLM(nn.Module):
         """Read a folder written by ``save``; nothing is ever unpickled. Warns once for files that have no digest.
 
         Raises:
-            CheckpointError: if the folder is missing, damaged or of another kind.
+            CheckpointError: if the folder is missing, damaged or of another kind, or a weight is not finite.
         """
         return read_folder(Path(folder), cls._read)
 
     @classmethod
     def _read(cls, folder: Path) -> Self:
         model, weights = cls(read_config(folder)), folder / "model.safetensors"
-        model.to(stored_dtype(weights))
+        take_stored_dtypes(model, weights)
         load_weights(model, weights)
         return model

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sleepkit.errors import CheckpointError, InvalidInputError, naming, one_line
+from sleepkit.errors import CheckpointError, InvalidInputError, naming, one_line, require
 from sleepkit.files import seals, tensors, whole_folder
 from sleepkit.model.config import ModelConfig
+from sleepkit.model.finite import refuse_spoilt, spoilt
 
 MODEL_FORMAT = "sleepkit-model"
 MODEL_VERSION = 1
@@ -25,10 +26,15 @@ def write_model(model: nn.Module, config: ModelConfig, folder: Path) -> None:
 
     Raises:
         CheckpointError: if the folder exists and is not a sleepkit model.
+        InvalidInputError: if a weight is not finite, or of a dtype that cannot be read again.
         OSError: if the disk refuses.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not _is_model(folder):
         raise CheckpointError(f"folder: must be new, empty or a sleepkit model, got {str(folder)!r}")
+    for name, tensor in model.state_dict().items():
+        readable = not tensor.is_floating_point() or tensor.dtype in _DTYPES.values()
+        require(readable, name, "must be float64, float32, float16 or bfloat16 to be saved", tensor.dtype)
+    refuse_spoilt(model)
     description = {"format": MODEL_FORMAT, "version": MODEL_VERSION, "config": config.to_dict()}
     with whole_folder(folder) as temporary:
         write_weights(model, temporary / "model.safetensors")
@@ -102,10 +108,12 @@ def read_config(folder: str | Path) -> ModelConfig:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill a model with the tensors of a safetensors file, all of them and no others; warn once if it has no digest.
+    """Fill a model with the tensors of a safetensors file, all of them and no others, in the model's dtypes.
+
+    Warn once if the file has no digest.
 
     Raises:
-        CheckpointError: if the file is missing, damaged or does not fit.
+        CheckpointError: if the file is missing, damaged, does not fit or holds NaN or an infinity.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
@@ -115,25 +123,31 @@ def load_weights(model: nn.Module, path: Path) -> None:
         load_model(model, str(path))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"weights: must be the model's own safetensors ({one_line(error)}), got {str(path)!r}") from None
+    found = spoilt(dict(model.state_dict()))
+    if found is not None:
+        raise CheckpointError(f"weights: must be finite ({found}), got {str(path)!r}")
 
 
-def stored_dtype(path: Path) -> torch.dtype:
-    """Read in which dtype a model's weights were saved, so that loading never rounds them.
+def take_stored_dtypes(model: nn.Module, path: Path) -> None:
+    """Give each tensor of a model the dtype in which it was saved, so that loading never rounds it.
 
     Raises:
-        CheckpointError: if the file is missing or damaged, or holds several.
+        CheckpointError: if the file is missing or damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            dtypes = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"weights: must be the model's own safetensors ({one_line(error)}), got {str(path)!r}") from None
-    if len(dtypes) != 1:
-        raise CheckpointError(f"weights: must be the model's own safetensors (one dtype, not {len(dtypes)}), got {str(path)!r}")
-    stored: torch.dtype = dtypes.pop()
-    return stored
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        stored = _DTYPES.get(dtypes.get(name, ""))  # what is missing or of no such type, ``load_weights`` refuses
+        if stored is not None and tensor.is_floating_point():
+            tensor.data = tensor.data.to(stored)
+
+
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def _is_model(folder: Path) -> bool:

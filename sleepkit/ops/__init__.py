@@ -20,6 +20,7 @@ __all__ = [
     "as_mask",
     "attention",
     "attention_weights",
+    "blanked",
     "dynamic_conv",
     "explain",
     "gated_delta_from_projections",

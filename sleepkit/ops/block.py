@@ -5,11 +5,13 @@ first: that takes its tensors through the door in front of the kernel, or says w
 Axes: B batch, T token, E channel, H head, K key channel, V value channel.
 """
 
+import torch
 from torch import Tensor
 
 from sleepkit.kernels import block as kernel
 from sleepkit.kernels.block import BlockShape, BlockWeights, Prepared
 from sleepkit.ops.attention import Rotation
+from sleepkit.ops.masks import blanked
 
 __all__ = ["BlockShape", "BlockWeights", "Prepared", "prepare_block", "run_block", "why_no_block"]
 
@@ -35,8 +37,10 @@ def prepare_block(
         weights: of the block; None where it has none, or where what is not ``whole`` reads none.
         shape: what the block is made of.
         angles: of the tokens' positions, for softmax attention.
-        valid_BT: False marks padding, boolean.
+        valid_BT: False marks padding, boolean: read as 0, whatever lies there (NaN too).
         whole: False wants the fast weights and nothing else.
     """
     turns = None if angles is None else (angles.cos[:, 0, 0], angles.sin[:, 0, 1])
+    if valid_BT is not None and valid_BT.dtype == torch.bool and valid_BT.shape == h_BTE.shape[:2]:
+        h_BTE = blanked(h_BTE, valid_BT)
     return kernel.prepare(h_BTE, state_BHKV, weights, shape, whole=whole, angles=turns, valid_BT=valid_BT)

@@ -14,7 +14,7 @@ from sleepkit.kernels.autocast import in_own_dtypes
 from sleepkit.kernels.build import why_unavailable
 from sleepkit.kernels.door import TRANSFORMED
 from sleepkit.ops.hebbian import pick as pick_hebbian
-from sleepkit.ops.masks import as_mask
+from sleepkit.ops.masks import as_mask, blanked
 from sleepkit.ops.recurrence import (
     Choose,
     GatedDeltaOutput,
@@ -46,15 +46,19 @@ def gated_delta_rule(
     S <- e^log_decay S;  u = beta (v - S^T k);  S <- S + k u^T;  out = scale S^T q
     (Gated DeltaNet, arXiv 2412.06464; Lee et al. 2026, Eq. 3 with the delta correction). q and k are used as given.
 
+    Values are not looked at, which would cost a pass over memory and, on a GPU, a wait. Any are computed as the equation says:
+    with log_decay > 0, keys longer than 1 or beta > 2 the state may grow without bound.
+
     Args:
         q_BTHK: queries. Heads may be fewer than those of v if they divide them (each serves a group of value heads).
         k_BTHK: keys, the shape of q.
         v_BTHV: values.
-        log_decay_BTH: natural logarithm of the decay, <= 0.
+        log_decay_BTH: natural logarithm of the decay, <= 0; -inf forgets all that was before, as where a sequence begins.
         beta_BTH: write strength, in (0, 1), or (0, 2) where negative eigenvalues are allowed.
         state_BHKV: fast weights before the first token.
         scale: factor of the read; None means K^-0.5.
-        valid_BT: False (or the integer 0) marks padding: the state passes through untouched and the output there means nothing.
+        valid_BT: False (or the integer 0) marks padding: whatever lies there (NaN too), the state passes through untouched, out
+            is 0, and no gradient comes from there or goes there.
         impl: how; "auto" picks one (``explain`` says which and why), any other is honoured or refused.
 
     Raises:
@@ -73,7 +77,7 @@ def gated_delta_rule(
     plain = plain_inputs(*inputs, valid_BT)
     with in_own_dtypes(q_BTHK):
         out, state = _KERNELS[chosen].gated_delta_rule(*plain, scale=factor)
-    return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
+    return GatedDeltaOutput(blanked(out, valid_BT).to(v_BTHV.dtype), state)
 
 
 def explain(

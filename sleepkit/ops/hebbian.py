@@ -12,7 +12,7 @@ from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import hebbian, reference, triton_delta
 from sleepkit.kernels.autocast import in_own_dtypes
 from sleepkit.kernels.door import TRANSFORMED
-from sleepkit.ops.masks import as_mask
+from sleepkit.ops.masks import as_mask, blanked
 from sleepkit.ops.recurrence import (
     Choose,
     GatedDeltaOutput,
@@ -42,16 +42,18 @@ def gated_hebbian(
     S <- e^log_decay S + beta k v^T;  out = scale S^T q
     (Lee et al. 2026, Eq. 3, the form of Mamba-2, arXiv 2405.21060). q and k are used as given. Without the delta rule's
     correction nothing that is written depends on what is there: a key met twice finds the sum of its values.
+    Values are not looked at, as in ``gated_delta_rule``: with log_decay > 0 the state may grow without bound.
 
     Args:
         q_BTHK: queries. Heads may be fewer than those of v if they divide them (each serves a group of value heads).
         k_BTHK: keys, the shape of q.
         v_BTHV: values.
-        log_decay_BTH: natural logarithm of the decay, <= 0.
+        log_decay_BTH: natural logarithm of the decay, <= 0; -inf forgets all that was before, as where a sequence begins.
         beta_BTH: write strength, in (0, 1).
         state_BHKV: fast weights before the first token.
         scale: factor of the read; None means K^-0.5.
-        valid_BT: False (or the integer 0) marks padding: the state passes through untouched and the output there means nothing.
+        valid_BT: False (or the integer 0) marks padding: whatever lies there (NaN too), the state passes through untouched, out
+            is 0, and no gradient comes from there or goes there.
         impl: how; "auto" picks one (``ops.explain(operation="gated_hebbian")`` says which and why), any other is honoured or
             refused. There are a torch path and, for a GPU, a Triton kernel.
 
@@ -69,7 +71,7 @@ def gated_hebbian(
             narrow = (*inputs[:5], state_BHKV.float())
             return GatedDeltaOutput(*triton_delta.gated_delta_rule(*narrow, scale=factor, valid_BT=valid_BT, corrected=False))
         out, state = _KERNELS[chosen].gated_hebbian(*plain_inputs(*inputs, valid_BT), scale=factor)
-    return GatedDeltaOutput(out.to(v_BTHV.dtype), state)
+    return GatedDeltaOutput(blanked(out, valid_BT).to(v_BTHV.dtype), state)
 
 
 def pick(impl: str, request: KernelRequest) -> tuple[str, str]:

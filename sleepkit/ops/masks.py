@@ -35,3 +35,10 @@ def as_mask(valid_BT: Tensor | None, shape: tuple[int, ...], *, device: torch.de
         if low < 0 or high > 1:
             refuse("valid", "must be boolean, or integers 0 and 1", low if low < 0 else high)
     return valid_BT != 0
+
+
+def blanked(x: Tensor, valid_BT: Tensor | None) -> Tensor:
+    """Return tokens [B, T, ...] with zeros where there is padding, whatever lay there; no gradient reaches that."""
+    if valid_BT is None:
+        return x
+    return x.masked_fill(valid_BT.logical_not().view(*valid_BT.shape, *[1] * (x.ndim - 2)), 0.0)

@@ -18,7 +18,7 @@ from sleepkit.ops.gated_delta import choose as choose_delta
 from sleepkit.ops.gated_delta import gated_delta_rule
 from sleepkit.ops.hebbian import choose as choose_hebbian
 from sleepkit.ops.hebbian import gated_hebbian
-from sleepkit.ops.masks import as_mask
+from sleepkit.ops.masks import as_mask, blanked
 from sleepkit.ops.recurrence import Choose, GatedDeltaOutput, Impl, check_shapes, kernel_request
 from sleepkit.ops.rows import unit_length
 
@@ -86,7 +86,8 @@ def gated_delta_from_projections(
         dt_bias_H: see ``activate``.
         beta_scale: see ``activate``.
         unit_eps: see ``activate``.
-        valid_BT: False (or the integer 0) marks padding: the state passes through untouched and the output there means nothing.
+        valid_BT: False (or the integer 0) marks padding: whatever lies there (NaN too), the state passes through untouched, out
+            is 0, and no gradient comes from there or goes there.
         impl: see ``gated_delta_rule``.
 
     Raises:
@@ -158,6 +159,7 @@ def _from_projections(
                 *raw, state.float(), scale=scale, valid_BT=valid, activations=narrow, corrected=rule.corrected
             )
         )
+    qk, gates = blanked(qk, valid), blanked(gates, valid)
     made = activate(qk, gates, A_log_H=A_log, dt_bias_H=dt_bias, beta_scale=beta_scale, unit_eps=unit_eps)
     return rule.run(made.q, made.k, v, made.log_decay, made.beta, state, valid_BT=valid, impl=impl)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from sleepkit.errors import ImplUnavailableError, require
 from sleepkit.kernels import triton_delta, triton_support
 from sleepkit.kernels.door import why_closed
+from sleepkit.ops.masks import blanked
 
 Impl = Literal["auto", "reference", "chunked", "native", "triton"]
 # From ``impl`` and the fields of a KernelRequest, one by one: constants of a graph that is traced.
@@ -73,12 +74,10 @@ def check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tenso
 def plain_inputs(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, valid: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the inputs as a plain recurrence takes them: one wide dtype, no write from padding, as many heads everywhere."""
+    """Return the inputs as a plain recurrence takes them: one wide dtype, nothing from padding, as many heads everywhere."""
     wide = torch.float64 if any(x.dtype == torch.float64 for x in (q, k, v, log_decay, beta, state)) else torch.float32
     q, k, v, log_decay, beta, state = (tensor.to(wide) for tensor in (q, k, v, log_decay, beta, state))
-    if valid is not None:
-        log_decay = log_decay.masked_fill(~valid[..., None], 0.0)
-        beta = beta.masked_fill(~valid[..., None], 0.0)
+    q, k, v, log_decay, beta = (blanked(tensor, valid) for tensor in (q, k, v, log_decay, beta))
     group = v.shape[2] // q.shape[2]
     if group > 1:
         q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)

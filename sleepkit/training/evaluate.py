@@ -8,6 +8,7 @@ import xarray as xr
 
 from sleepkit.errors import require, require_count
 from sleepkit.model import HybridLM
+from sleepkit.model.finite import refuse_spoilt
 from sleepkit.results import as_attrs, check, provenance
 from sleepkit.results.shares import wilson_interval
 from sleepkit.sleep import Eviction, SleepConfig, correct_answers, rollout, schedule
@@ -47,7 +48,8 @@ def evaluate(
         n_passes. An answer counts if all of its tokens are right. Depths never asked have n_total 0 and accuracy NaN.
 
     Raises:
-        InvalidInputError: if an N is not a positive integer, n_examples is below 1, or there is no such eviction.
+        InvalidInputError: if an N is not a positive integer, n_examples is below 1, there is no such eviction, or a
+            weight of the model is NaN or infinite.
     """
     from tqdm.auto import tqdm
 
@@ -55,6 +57,7 @@ def evaluate(
     require(len(wanted) > 0 and len(set(wanted)) == len(wanted), "n_passes", "must hold distinct values", n_passes)
     for name, value in (("n_examples", n_examples), ("batch_size", batch_size)):
         require_count(name, value)
+    refuse_spoilt(model)
     length = task.window_len if window_len is None else window_len
     sleeps = [SleepConfig(n_passes=count, window_len=length, eviction=eviction) for count in wanted]
     schedule(task.batch(split, 0, 1), length)  # refuses a window that cannot hold the label block, before anything is shown

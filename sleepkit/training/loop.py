@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from sleepkit import signals
 from sleepkit.errors import SleepkitError, require
 from sleepkit.model import HybridLM
+from sleepkit.model.finite import spoilt
 from sleepkit.results import as_attrs, provenance
 from sleepkit.results import load as load_dataset
 from sleepkit.results import save as save_dataset
@@ -80,8 +81,9 @@ def train(
     Raises:
         InvalidInputError: if the device is not there, or the batch cannot be parted among the processes.
         CheckpointError: if the folder holds another run or a damaged checkpoint, or another process trains there.
-        SleepkitError: if loss or gradient are no longer finite; looked at for each row and before each checkpoint, so that no
-            step waits for the device and no spoilt weights replace a good checkpoint.
+        SleepkitError: if loss or gradient are no longer finite, looked at for each row and before each checkpoint, so that no
+            step waits for the device; or if weights are not, looked at before each checkpoint, the last one included: no spoilt
+            weights replace a good checkpoint, and no run ends with them. Started again, it goes on from that checkpoint.
         KeyboardInterrupt: if interrupted; a checkpoint of the last whole step is written first, unless the interrupt hit in the
             middle of an update, which cannot be undone: the run then goes on from its last checkpoint. A request to end
             (SIGTERM, SIGHUP) is an interrupt too; in the main thread it and Ctrl-C wait for the end of an update, and uncaught
@@ -328,11 +330,19 @@ class Trainer:
             return
         loss, norm = (value.item() for value in self._last)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            kept = f"the checkpoint of step {self._saved_step} stays" if self._saved_step else "no checkpoint was written"
-            raise SleepkitError(
-                f"loss: must stay finite (lower the optimiser's rates or clip_norm; {kept}), "
-                f"got {loss} and a gradient of norm {norm} at step {self.step}"
-            )
+            self._diverged("loss", f"{loss} and a gradient of norm {norm}")
+
+    def _refuse_spoilt_weights(self) -> None:
+        """Look at the weights: the last update may have spoilt them, and no later loss would tell."""
+        found = spoilt(dict(self.model.state_dict()))
+        if found is not None:
+            self._diverged("weights", found)
+
+    def _diverged(self, what: str, found: str) -> NoReturn:
+        kept = f"the checkpoint of step {self._saved_step} stays" if self._saved_step else "no checkpoint was written"
+        raise SleepkitError(
+            f"{what}: must stay finite (lower the optimiser's rates or clip_norm; {kept}), got {found} at step {self.step}"
+        )
 
     def _elapsed(self) -> float:
         return self._earlier_s + time.perf_counter() - self._began
@@ -340,6 +350,7 @@ class Trainer:
     def _save(self) -> None:
         if self.step > self._saved_step:
             self._refuse_divergence()
+            self._refuse_spoilt_weights()
             known = {"rows": self.rows, "elapsed_s": self._elapsed(), "compile_s": self.compile_s}
             known["validations"] = self.validations
             if self.group.is_first:

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sleepkit.model.attention import Attention
+from sleepkit.model.gated_delta_net import GatedDeltaNet
+from sleepkit.model.mlp import MLP
 from sleepkit.training.muon import Muon
 from sleepkit.training.settings import OptimiserSettings
 
@@ -28,6 +31,21 @@ def split_parameters(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
         else:
             groups["muon"][name] = parameter
     return groups
+
+
+def stacked_rows(model: nn.Module) -> dict[Tensor, tuple[int, ...]]:
+    """Return the rows of each matrix in parameters that hold several: queries, keys and values; gate and up of a gated MLP."""
+    rows: dict[Tensor, tuple[int, ...]] = {}
+    for module in model.modules():
+        if isinstance(module, Attention):
+            keys = module.n_kv_heads * module.head_dim
+            rows[module.qkv.weight] = (module.n_heads * module.head_dim, keys, keys)
+        elif isinstance(module, GatedDeltaNet):
+            keys = module.n_heads // module.group * module.key_dim
+            rows[module.qkv.weight] = (keys, keys, module.n_heads * module.value_dim)
+        elif isinstance(module, MLP) and module.gated:
+            rows[module.up.weight] = (module.down.in_features, module.down.in_features)
+    return rows
 
 
 def describe_split(model: nn.Module) -> str:
@@ -59,7 +77,8 @@ class Optimiser:
         decay = settings.weight_decay
         if self.groups["muon"]:
             matrices = list(self.groups["muon"].values())
-            self.parts["muon"] = Muon(matrices, lr=self._rate(settings.muon_lr, captured), weight_decay=decay)
+            rows = stacked_rows(model) if settings.muon_apart else None
+            self.parts["muon"] = Muon(matrices, lr=self._rate(settings.muon_lr, captured), weight_decay=decay, rows=rows)
         for name, value in (("adamw", decay), ("adamw_undecayed", 0.0)):
             if self.groups[name]:
                 rest = list(self.groups[name].values())

@@ -45,7 +45,11 @@ class OptimiserSettings(Settings):
         warmup_steps: steps of linear warm-up.
         decay_share: share of all steps, at the end, over which the rates fall to zero.
         clip_norm: largest norm of the whole gradient.
+        muon_apart: make queries, keys and values orthogonal each by itself, and so gate and up of a gated MLP; otherwise what is
+            one parameter is one matrix.
     """
+
+    LATER = ("muon_apart",)
 
     muon_lr: float = 2e-3
     adamw_lr: float = 1e-3
@@ -53,6 +57,7 @@ class OptimiserSettings(Settings):
     warmup_steps: int = 50
     decay_share: float = 0.2
     clip_norm: float = 1.0
+    muon_apart: bool = False
 
     def check(self) -> None:
         """Refuse impossible rates."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tests.support.compare import rms_error
 
-_ROUNDING = 2.0**-23
+ROUNDING = 2.0**-23
 
 
 def assert_within_budget(
@@ -21,6 +21,6 @@ def assert_within_budget(
         assert actual[name].shape == truth.shape, f"{name}: shape {list(actual[name].shape)}, expected {list(truth.shape)}"
         assert bool(actual[name].isfinite().all()), f"{name}: not finite"
         size = truth.double().square().mean().sqrt().item()
-        allowed = factor * max(rms_error(independent[name], truth), _ROUNDING * size)
+        allowed = factor * max(rms_error(independent[name], truth), ROUNDING * size)
         error = rms_error(actual[name], truth)
         assert error <= allowed, f"{name}: rms error {error:.3e}, allowed {allowed:.3e}"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sleepkit.training import Optimiser, OptimiserSettings, describe_split, muon, split_parameters
+from sleepkit.training.optimiser import stacked_rows
 from tests.support.compare import assert_close, assert_same_bits
 from tests.support.models import fresh_model, small_model
 
@@ -169,3 +170,88 @@ def test_orthogonalising_keeps_singular_vectors_and_makes_their_values_alike() -
     inside = left.mT @ made @ right.mT
     assert_close(inside, torch.diag_embed(inside.diagonal(dim1=1, dim2=2)), tolerance=1e-12, what="vectors")
     assert bool(((inside.diagonal(dim1=1, dim2=2) > 0.65) & (inside.diagonal(dim1=1, dim2=2) < 1.25)).all())
+
+
+def test_muon_calls_a_closure_with_gradients_on_and_returns_its_loss() -> None:
+    parameter = torch.nn.Parameter(torch.eye(3))
+    calls: list[bool] = []
+
+    def closure() -> torch.Tensor:
+        calls.append(torch.is_grad_enabled())
+        loss = parameter.square().sum()
+        loss.backward()
+        return loss
+
+    before = parameter.detach().clone()
+    with torch.no_grad():
+        loss = muon.Muon([parameter], lr=0.1, weight_decay=0.0).step(closure)
+    assert calls == [True]
+    assert isinstance(loss, torch.Tensor)
+    assert loss.item() == 3.0
+    assert not torch.equal(parameter, before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": -1.0}, r"lr: must be a number in \[0, inf\), got -1.0"),
+        ({"lr": float("nan")}, r"lr: must be a number in \[0, inf\), got nan"),
+        ({"lr": torch.tensor(float("inf"))}, r"lr: must be a number in \[0, inf\), got inf"),
+        ({"lr": "1"}, "lr: must be a number, got '1'"),
+        ({"weight_decay": -0.1}, r"weight_decay: must be a number in \[0, inf\), got -0.1"),
+        ({"momentum": 1.0}, r"momentum: must be a number in \[0, 1\), got 1.0"),
+        ({"momentum": float("nan")}, r"momentum: must be a number in \[0, 1\), got nan"),
+    ],
+)
+def test_muon_refuses_numbers_out_of_range(changes: dict[str, object], message: str) -> None:
+    options: dict[str, object] = {"lr": 0.1, "weight_decay": 0.0, **changes}
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        muon.Muon([torch.nn.Parameter(torch.eye(2))], **options)
+    optimiser = muon.Muon([torch.nn.Parameter(torch.eye(2))], lr=0.1, weight_decay=0.0)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        optimiser.add_param_group({"params": [torch.nn.Parameter(torch.eye(2))], **changes})
+    assert len(optimiser.param_groups) == 1
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
+def test_muon_refuses_what_is_no_matrix(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"^params: must be matrices \(of two axes\), got \("):
+        muon.Muon([torch.nn.Parameter(torch.zeros(shape))], lr=0.1, weight_decay=0.0)
+
+
+def test_muon_refuses_rows_that_do_not_add_up() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(5, 2))
+    for rows in ((2, 2), (5, 0), (6, -1)):
+        with pytest.raises(ValueError, match=r"^rows: must be above 0 and add up to 5, got"):
+            muon.Muon([parameter], lr=0.1, weight_decay=0.0, rows={parameter: rows})
+
+
+def test_rows_apart_move_as_parameters_of_their_own() -> None:
+    stacked, parts = torch.nn.Parameter(torch.ones(7, 3)), [torch.nn.Parameter(torch.ones(n, 3)) for n in (2, 5)]
+    generator = torch.Generator().manual_seed(3)
+    optimisers = [muon.Muon([stacked], lr=0.1, weight_decay=0.2, rows={stacked: (2, 5)})]
+    optimisers += [muon.Muon([part], lr=0.1, weight_decay=0.2) for part in parts]
+    for _ in range(3):
+        stacked.grad = torch.randn(7, 3, generator=generator)
+        for part, gradient in zip(parts, stacked.grad.split([2, 5]), strict=True):
+            part.grad = gradient.clone()
+        for optimiser in optimisers:
+            optimiser.step()
+    assert_close(stacked, torch.cat(parts), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("changes", [*VARIANTS, {"layers": "jet mamba2", "n_heads": 4, "n_key_heads": 2}])
+def test_stacked_rows_are_those_of_queries_keys_and_values_and_of_gate_and_up(changes: dict[str, object]) -> None:
+    model = small_model(**changes)
+    rows = stacked_rows(model)
+    stacked = {name for name, parameter in model.named_parameters() if parameter in rows}
+    gated = changes.get("mlp") == "swiglu"
+    wanted = {name for name, _ in model.named_parameters() if name.endswith(("qkv.weight", *(["up.weight"] if gated else [])))}
+    assert stacked == wanted
+    assert all(sum(parts) == parameter.shape[0] for parameter, parts in rows.items())
+    assert Optimiser(model, OptimiserSettings(muon_apart=True), steps=1).parts["muon"].rows == rows  # type: ignore[attr-defined]
+
+
+def test_taking_them_apart_is_a_setting_that_leaves_earlier_digests_alone() -> None:
+    assert OptimiserSettings().digest() == OptimiserSettings(muon_apart=False).digest()
+    assert OptimiserSettings().digest() != OptimiserSettings(muon_apart=True).digest()
