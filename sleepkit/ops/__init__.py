@@ -4,7 +4,7 @@ from sleepkit.ops.attention import Rotation, attention, attention_weights, rotar
 from sleepkit.ops.block import BlockShape, BlockWeights, Prepared, prepare_block, run_block, why_no_block
 from sleepkit.ops.gated_delta import explain, gated_delta_rule
 from sleepkit.ops.hebbian import gated_hebbian
-from sleepkit.ops.masks import as_mask
+from sleepkit.ops.masks import as_mask, blanked
 from sleepkit.ops.projections import activate, gated_delta_from_projections, gated_hebbian_from_projections
 from sleepkit.ops.recurrence import GatedDeltaOutput
 from sleepkit.ops.rows import gated_rms_norm, relu_square, rms_norm, rotary_rms_norm, unit_length
