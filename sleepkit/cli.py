@@ -29,10 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         with signals.ending(), extras.named():
-            options = _parser().parse_args(arguments)
-            status: int = options.command(options)
-            _flush()
-            return status
+            return _run(arguments)
     except SleepkitError as error:
         return _refused(str(error))
     except BrokenPipeError:  # whoever read the output has gone, as ``head`` does
@@ -55,6 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sleepkit: interrupted", file=sys.stderr)
         return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        status: int = options.command(options)
+    except SystemExit:  # of --help and --version
+        _flush()
+        raise
+    _flush()
+    return status
 
 
 def _parser() -> Parser:

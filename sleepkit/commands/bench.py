@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sleepkit import catalogue
 from sleepkit.commands.parser import add_overrides
+from sleepkit.commands.places import require_folder_place
 from sleepkit.errors import require, require_known
 
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure one suite or all of them, or take the pictures; return 1 if a suite of all could not be measured."""
     require_known("suite", options.suite, [*catalogue.SUITES, "all", "screenshots"])
+    require_folder_place(options.output)
     from sleepkit.bench import against_override, run_all, run_suite
 
     name, against, overrides = options.suite, options.against, options.overrides

@@ -3,6 +3,7 @@
 import argparse
 
 from sleepkit import catalogue
+from sleepkit.commands.places import require_folder_place
 from sleepkit.errors import refuse, require_known
 
 
@@ -24,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     require_known("figure", name, catalogue.FIGURES)
     require_known("size", size, catalogue.SIZES)
+    require_folder_place(options.runs if options.run or options.publish else None)
     if name == "fig6":
         return _measurement(options)
     from sleepkit.experiments import figures

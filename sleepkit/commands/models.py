@@ -1,12 +1,11 @@
 """The commands ``sleepkit evaluate`` and ``sleepkit trace``: their arguments, and what they print."""
 
 import argparse
-import errno
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleepkit.commands.parser import counts
+from sleepkit.commands.places import require_file_place
 from sleepkit.errors import nearest, refuse, require_count
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def add_trace(parser: argparse.ArgumentParser) -> None:
 def evaluate(options: argparse.Namespace) -> int:
     """Count right answers; return 1 if they are to be those on the card and are not."""
     _require_model(options.model)
-    _require_place(options.output)
+    require_file_place(options.output)
     from sleepkit.results import save
     from sleepkit.training import evaluate as count
     from sleepkit.zoo.record import accuracy_table
@@ -74,7 +73,7 @@ def evaluate(options: argparse.Namespace) -> int:
 def trace(options: argparse.Namespace) -> int:
     """Record one example and print what its fast weights hold and what is answered."""
     _require_model(options.model)
-    _require_place(options.output)
+    require_file_place(options.output)
     require_count("index", options.index, least=0)
     from sleepkit import plots
     from sleepkit.analysis import trace as record
@@ -108,12 +107,6 @@ def _require_model(name: str) -> None:
     if name not in known and not (folder / "card.json").exists() and not (folder / _NOTE).exists():
         rule = f"must be one of {', '.join(known)}, a published folder or a run folder{nearest(name, known)}"
         refuse("model name", rule, name)
-
-
-def _require_place(output: str | None) -> None:
-    """Refuse a file that could not be written because of where it is, before anything is computed for it."""
-    if output is not None and Path(output).is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), output)
 
 
 def _load(name: str) -> "tuple[HybridLM, Task, Card | None, SleepConfig]":

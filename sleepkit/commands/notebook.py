@@ -2,6 +2,7 @@
 
 import argparse
 
+from sleepkit.commands.places import require_file_place
 from sleepkit.errors import require
 from sleepkit.settings import parse_value
 
@@ -20,6 +21,7 @@ def run(options: argparse.Namespace) -> int:
     if options.name is None:
         print("\n".join(names()))
         return 0
+    require_file_place(options.output)
     given = [name for name, _ in options.parameters]
     for name in given:
         require(given.count(name) == 1, f"-p {name}", "must be given once", given.count(name))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sleepkit import catalogue
 from sleepkit.commands.parser import add_overrides, counts
+from sleepkit.commands.places import require_folder_place
 from sleepkit.errors import require_known
 
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run or gather a sweep and print its table; return 1 if a cell failed."""
+    require_folder_place(options.folder)
     from sleepkit.notebook import names
 
     if not options.target.endswith(".ipynb"):

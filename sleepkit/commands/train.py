@@ -5,6 +5,7 @@ import os
 
 from sleepkit import catalogue
 from sleepkit.commands.parser import add_overrides
+from sleepkit.commands.places import require_folder_place
 from sleepkit.errors import require_count, require_known
 from sleepkit.settings import parse_overrides
 
@@ -24,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
     """Train, or go on with an interrupted run; publish it if wanted."""
     require_known("preset", options.preset, catalogue.PRESETS)
     require_count("--n-examples", options.n_examples)
+    for folder in (options.folder, options.publish):
+        require_folder_place(folder)
     changes = parse_overrides(options.overrides)
     from sleepkit import zoo
     from sleepkit.experiments import presets

@@ -33,5 +33,6 @@ def main(folder: str, name: str, when: str, step: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have been told to ignore them
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     main(*sys.argv[1:])

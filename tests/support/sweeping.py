@@ -35,8 +35,9 @@ def start(*command: str) -> "subprocess.Popen[str]":
 
 
 def _listen_to_interrupts() -> None:
-    """Undo what a shell does to its background jobs, in which these tests may run: SIGINT would be ignored."""
+    """Undo what a shell does to its background jobs, in which these tests may run: SIGINT and SIGHUP would be ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_for_owner(folder: Path, *, timeout_s: float = 240) -> int:
