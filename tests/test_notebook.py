@@ -1,5 +1,6 @@
 """The strict notebook runner: what it refuses, what it leaves behind, and whose Python runs the cells."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -417,3 +418,25 @@ def test_importing_the_runner_imports_nothing_heavy() -> None:
     code = f"import sys, sleepkit.notebook; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=runner.FOLDER.parent)
     assert done.stdout.strip() == "[]"
+
+
+def without(data: dict[str, Any], *path: str | int) -> str:
+    """Return a notebook as text, without one of its entries."""
+    changed = copy.deepcopy(data)
+    place: Any = changed
+    for step in path[:-1]:
+        place = place[step]
+    del place[path[-1]]
+    return json.dumps(changed)
+
+
+def test_a_notebook_with_a_missing_key_is_refused_in_one_line(make: Make, tmp_path: Path) -> None:
+    whole = json.loads(make("print(1)").read_text())
+    keys: list[tuple[str | int, ...]] = [("cells",), ("metadata",), ("nbformat",), ("nbformat_minor",)]
+    keys += [("cells", -1, key) for key in ("cell_type", "metadata", "source", "outputs", "execution_count")]
+    texts = [without(whole, *path) for path in keys] + ["{}", "[]", "3", "", '{"nbformat": "x"}', '{"nbformat": 4, "cells": 3}']
+    for text in texts:
+        (tmp_path / "damaged.ipynb").write_text(text)
+        with pytest.raises(InvalidInputError, match=r"^notebook: must be a readable notebook \(") as refused:
+            runner.notebook_parameters(tmp_path / "damaged.ipynb")
+        assert "\n" not in str(refused.value)

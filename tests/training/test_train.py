@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from sleepkit import results
 from sleepkit.errors import CheckpointError, InvalidInputError
+from sleepkit.files import owner
 from sleepkit.model import HybridLM
 from sleepkit.sleep import rollout
 from sleepkit.training import Run, Stage, TaskSettings, build_model, evaluate, passes_at, train
+from sleepkit.training.checkpoint import checkpoints as known_checkpoints
 from sleepkit.training.checkpoint import read_settings
 from sleepkit.training.muon import Muon
 from tests.support.compare import assert_same_bits
@@ -279,3 +281,26 @@ def test_sixty_steps_of_training_learn_an_easy_task(tmp_path: Path) -> None:
     first, last = history.loss.values[:5].mean(), history.loss.values[-5:].mean()
     assert first >= 0.6
     assert last <= 0.5 * first
+
+
+def test_copies_backups_and_notes_are_neither_gone_on_from_nor_removed(straight: Run, half_done: Path) -> None:
+    newest = half_done / "checkpoint-00000008"
+    kept = ["checkpoint-best", "checkpoint-00000008.bak", "checkpoint-8", "checkpoint-00000099 (copy)", "checkpoint-٠٠٠٠٠٠٠٩"]
+    for name in (*kept, "checkpoint-00000099"):  # the last one is a name of ours, with an older step in it
+        shutil.copytree(half_done / "checkpoint-00000004", half_done / name)
+    (half_done / "checkpoint-notes.txt").write_text("keep me")
+    (half_done / "checkpoint-00000010").write_text("keep me")
+    assert newest in known_checkpoints(half_done)
+    assert_same_run(train(tiny_settings(), folder=half_done, progress=False), straight)
+    left = {path.name for path in half_done.iterdir()}
+    assert {*kept, "checkpoint-notes.txt", "checkpoint-00000010"} <= left
+
+
+def test_a_later_start_sweeps_what_a_killed_one_left(half_done: Path, straight: Run) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    made_by = owner.process(process.pid)
+    process.communicate(b"\n", timeout=60)
+    for name in ("history.nc", "model", "settings.json", "checkpoint-00000009"):
+        (half_done / f".{name}.{made_by}-0123abcd.part").mkdir()
+    assert_same_run(train(tiny_settings(), folder=half_done, progress=False), straight)
+    assert [path.name for path in half_done.iterdir() if path.name.startswith(".")] == []
