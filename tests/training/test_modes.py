@@ -300,3 +300,23 @@ def test_an_error_of_the_task_surfaces_where_training_was_called(tmp_path: Path,
     with pytest.raises(ValueError, match="no batch 5"):
         train(tiny_settings(), folder=tmp_path / "run", progress=False, on_row=lambda step, _: steps.append(step))
     assert steps == [1, 2, 3, 4, 5]
+
+
+def test_a_run_whose_last_update_spoils_the_weights_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No later loss tells: the loss and the gradient of the last step were finite."""
+    update, n_updates = Optimiser.update, 0
+
+    def spoil(self: Optimiser) -> torch.Tensor:
+        nonlocal n_updates
+        norm = update(self)
+        n_updates += 1
+        if n_updates == 6:
+            with torch.no_grad():
+                self.parameters[0].view(-1)[0] = float("inf")
+        return norm
+
+    monkeypatch.setattr(Optimiser, "update", spoil)
+    with pytest.raises(SleepkitError, match=r"^weights: must stay finite .*of step 4 stays\), got 1 of \d+ entries of"):
+        run(tmp_path / "run", steps=6, log_every=2, checkpoint_every=4)
+    assert not (tmp_path / "run" / "model").exists()
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000004"]
