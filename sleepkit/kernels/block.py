@@ -144,6 +144,8 @@ def prepare(
     for name, x, size in zip(_NAMES, given, expected, strict=True):
         if (x is None) != (size is None) and name != "valid":
             return f"{name} is {'missing' if x is None else 'read by nobody'}"
+        if x is not None and x.layout is not torch.strided:
+            return f"{name} is {x.layout}"
         if x is not None and x.shape != size:
             return f"{name} has shape {list(x.shape)}, not {list(size or ())}"
     packed = tuple(None if x is None else x.contiguous() for x in given)

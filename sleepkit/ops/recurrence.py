@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sleepkit.errors import ImplUnavailableError, require
+from sleepkit.errors import ImplUnavailableError, refuse, require
 from sleepkit.kernels import triton_delta, triton_support
 from sleepkit.kernels.door import why_closed
 from sleepkit.ops.masks import blanked
@@ -66,6 +66,9 @@ def check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tenso
         "beta": (beta, (batch, seq_len, n_heads)),
         "state": (state, (batch, n_heads, key_dim, value_dim)),
     }
+    for name, tensor in (("q", q), ("v", v), *((name, tensor) for name, (tensor, _) in expected.items())):
+        if not tensor.is_floating_point():
+            refuse(name, "must be floating point", tensor.dtype)
     for name, (tensor, shape) in expected.items():
         require(tuple(tensor.shape) == shape, name, f"must have shape {list(shape)} to fit q and v", tuple(tensor.shape))
     require(n_heads % n_key_heads == 0, "q", f"heads must divide the {n_heads} heads of v", n_key_heads)
