@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ from sleepkit.training.optimiser import Optimiser, describe_split
 from sleepkit.training.prefetch import prefetched
 from sleepkit.training.settings import TrainSettings
 
+_LONG_S = 60.0  # from there on a run says how long it takes
 _NOTHING_YET: dict[str, Any] = {"step": 0, "rows": (), "elapsed_s": 0.0, "compile_s": 0.0, "validations": ()}
 
 
@@ -162,9 +164,9 @@ class Trainer:
         self.compile_s: float = resumed["compile_s"]
         self._earlier_s: float = resumed["elapsed_s"]
         self._began = self._row_began = time.perf_counter()
-        self._saved_step = self._row_step = self.step
+        self._saved_step = self._row_step = self._first_step = self.step
         self._last: tuple[Tensor, Tensor] | None = None
-        self._updating = False
+        self._updating = self._told = False
         self._log = log
         if log is not None:
             log.begin(self.rows, self.validations)
@@ -194,6 +196,7 @@ class Trainer:
                         bar.set_postfix_str(
                             f"loss {row['loss']:.3f} acc {row['accuracy']:.3f} {row['tokens_per_s']:,.0f} tokens/s"
                         )
+                        self._tell_time_left(bar)
                         if on_row is not None:
                             on_row(self.step, row)
                     if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
@@ -209,6 +212,16 @@ class Trainer:
             raise
         finally:
             bar.close()
+
+    def _tell_time_left(self, bar: Any) -> None:
+        """Say once, after the first row of a long run, how long it will take and how to stop it."""
+        rate = (self.step - self._first_step) / max(time.perf_counter() - self._began, 1e-9)
+        left_s = (self.settings.steps - self.step) / rate
+        if not (bar.disable or self._told) and left_s >= _LONG_S:
+            bar.write(
+                f"about {left_s / 60:.0f} min; Ctrl-C saves a checkpoint, the same command goes on from it", file=sys.stderr
+            )
+        self._told = True
 
     def _asked(self) -> contextlib.AbstractContextManager[Callable[[], int | None]]:
         """Keep a request to end through an update, and through a step where several processes make it together."""

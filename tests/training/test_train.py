@@ -1,5 +1,6 @@
 """Training: exact resumption after any death, refusals, the law of N, and learning itself."""
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -304,3 +305,18 @@ def test_a_later_start_sweeps_what_a_killed_one_left(half_done: Path, straight: 
         (half_done / f".{name}.{made_by}-0123abcd.part").mkdir()
     assert_same_run(train(tiny_settings(), folder=half_done, progress=False), straight)
     assert [path.name for path in half_done.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("steps", "told"), [(10_000_000, 1), (12, 0)])
+def test_a_long_run_says_once_how_long_it_takes_and_how_to_stop_it(
+    steps: int, told: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[int] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        train(
+            tiny_settings(steps=steps),
+            folder=tmp_path,
+            on_row=lambda step, _: seen.append(step),
+            should_stop=lambda: len(seen) == 3,
+        )
+    assert capsys.readouterr().err.count("Ctrl-C saves a checkpoint, the same command goes on") == told
