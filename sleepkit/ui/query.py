@@ -91,6 +91,7 @@ def _value(text: str, setting: Any) -> Any:
             return json.loads(text)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
+    text.encode()  # half of a surrogate pair is no text that an address could hold again
     return text
 
 

@@ -117,3 +117,7 @@ def test_a_thousand_refused_settings_are_one_line_of_a_few() -> None:
 
 def test_what_the_server_itself_reads_is_no_setting() -> None:
     assert query.read("?bokeh-session-id=abc", ExplorerState(), URL_NAMES) == query.Asked({}, {})
+
+
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    assert query.read("?text=\ud800", ExplorerState(), URL_NAMES).refused == {"text": "\ud800"}
