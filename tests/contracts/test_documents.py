@@ -223,3 +223,13 @@ def test_the_changelog_begins_with_what_is_not_released_or_this_version() -> Non
     first = re.search(r"^## (.*)$", PLAIN["CHANGELOG.md"], flags=re.MULTILINE)
     assert first
     assert first[1] == "Unreleased" or first[1].startswith(sleepkit.__version__)
+
+
+def test_both_ends_of_the_range_of_torch_were_tried_and_nothing_failed() -> None:
+    (allowed,) = re.findall(r'"torch(>=.*?)"', (ROOT / "pyproject.toml").read_text())
+    lowest, beyond = (tuple(map(int, version.split("."))) for version in re.findall(r"\d+\.\d+", allowed))
+    found = json.loads((ROOT / "benchmarks" / "torch_range.json").read_text())["results"]
+    tried = sorted(tuple(map(int, version.split(".")[:2])) for version in found)
+    assert tried[0] == lowest
+    assert tried[-1] == (beyond[0], beyond[1] - 1)
+    assert all(result["passed"] > 200 and result["failed"] == [] for result in found.values())
