@@ -72,7 +72,7 @@ static long furnish(Room *r, const Plan *p, real *memory, int backward) {
     const Block *b = p->b;
     long R = p->R, T = b->tokens, H = b->heads, K = b->keys, V = b->values, VP = padded(V), KP = padded(K), used = 0;
     r->p = p;
-#define TAKE(name, n) r->name = memory ? memory + used : 0, used = behind(memory, used, n) + 64
+#define TAKE(name, n) r->name = memory ? memory + used : 0, used = behind(memory, used, (n) + 64) /* a last row is read a little beyond its end */
     TAKE(saved, R * p->saved), TAKE(x, R * p->EP), TAKE(sum, R * p->EP);
     if (b->whole) TAKE(z, R * p->outsP), TAKE(y, R * p->EP), TAKE(act, R * p->hiddenP);
     TAKE(unit, T * p->unitP), TAKE(mixed, T * p->channelsP);
