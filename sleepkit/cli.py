@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refused(f"memory: must be enough for what was asked, got {one_line(error)}")
     except signals.EndRequest as request:
         print("sleepkit: asked to end", file=sys.stderr)
-        return request.code
+        return 128 + request.number
     except KeyboardInterrupt:
         print("sleepkit: interrupted", file=sys.stderr)
         return 130

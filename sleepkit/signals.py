@@ -24,7 +24,7 @@ class EndRequest(KeyboardInterrupt, SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
-        self.code = 128 + number
+        self.number, self.code = number, 128 + number
 
 
 class _Requests:

@@ -121,7 +121,7 @@ def sync(path: Path) -> None:
             os.close(handle)
     except OSError as error:
         if not (path.is_dir() and error.errno in (errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)):
-            raise
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from None
 
 
 def _told_of(error: OSError, temporary: Path, target: Path) -> OSError:
