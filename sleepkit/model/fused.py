@@ -46,8 +46,8 @@ def _children(module: nn.Module) -> dict[str, Any]:
 
 
 def _weight(module: nn.Module, name: str) -> Any:
-    """Return the weight of a child; attribute access goes through several dictionaries and a function of torch."""
-    return module.__dict__["_modules"][name].__dict__["_parameters"]["weight"]
+    """Return the weight of a child, None if it has none; attribute access goes through several dictionaries of torch."""
+    return module.__dict__["_modules"][name].__dict__["_parameters"].get("weight")
 
 
 def _unknown(block: Block) -> str | None:
@@ -66,6 +66,8 @@ def _unknown(block: Block) -> str | None:
     linear = [inside[name] for name in _LINEAR if name in inside] + list(_children(parts["mlp"]).values())
     if any(module.__dict__["_parameters"].get("bias") is not None for module in linear):
         return "a linear layer has a bias"
+    if _weight(parts["mlp"], "down") is None:
+        return "a linear layer has no weight"
     return None
 
 

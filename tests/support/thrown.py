@@ -21,7 +21,7 @@ from sleepkit.errors import SleepkitError
 from sleepkit.model import HybridLM, ModelConfig
 from sleepkit.model.passes import FASTEST, PLAIN
 
-REFUSALS = (SleepkitError, RuntimeError, ValueError, TypeError, IndexError)
+REFUSALS = (SleepkitError, RuntimeError, ValueError, TypeError, IndexError, AttributeError)
 _TOLERANCE, _TOLERANCE_OF_16_BITS = 2e-3, 0.1
 
 
