@@ -130,8 +130,7 @@ class View(pn.viewable.Viewer):
     @functools.cached_property
     def figure_panes(self) -> list[FigurePane]:
         """Every figure of the pane."""
-        found: list[FigurePane] = self.__panel__().select(FigurePane)
-        return found
+        return [pane for pane in self.__panel__().select(FigurePane) if isinstance(pane, FigurePane)]
 
     def draw(self, picture: Picture) -> None:
         """Draw everything: the picture or the theme is new."""
