@@ -111,7 +111,7 @@ def test_splits_blocks_and_seeds_give_other_contexts(case: str) -> None:
 def test_training_shows_no_content_that_evaluation_may_show(case: str) -> None:
     task = make(case)
     for split in SPLITS:
-        contents = _held(task, split, stream(7, "held-out contents", split))
+        contents = _held(task, split, stream(7, "held-out contents", split), 4096)
         assert reserved_for_evaluation(contents).tolist() == [split != "train"] * len(contents)
         assert task.possible(contents).all()
 
