@@ -153,16 +153,6 @@ def test_two_parameters_cells_are_refused(make: Make) -> None:
         runner.notebook_parameters(path)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("4", 4), ("0.5", 0.5), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ('"4"', "4"), ("rule110", "rule110")],
-)
-def test_text_is_parsed_as_json_or_stays_a_bare_string(text: str, value: Any) -> None:
-    parsed = runner.parse_parameter(text)
-    assert parsed == value
-    assert type(parsed) is type(value)
-
-
 @pytest.mark.usefixtures("nothing_runs")
 def test_an_unknown_parameter_is_refused_before_anything_runs(make: Make, tmp_path: Path) -> None:
     path = make(SHOW)

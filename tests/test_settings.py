@@ -11,7 +11,7 @@ import pytest
 from sleepkit.errors import InvalidInputError
 from sleepkit.experiments import presets
 from sleepkit.model import ModelConfig
-from sleepkit.settings import Settings, settings
+from sleepkit.settings import Settings, parse_value, settings
 from sleepkit.sleep import SleepConfig
 from tests.support.runs import tiny_settings
 
@@ -214,3 +214,13 @@ def test_overrides_apply_from_left_to_right() -> None:
 def test_training_settings_that_do_not_fit_together_are_refused(name: str, overrides: list[str]) -> None:
     with pytest.raises(InvalidInputError, match=f"^{name}: "):
         tiny_settings().with_overrides(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4", 4), ("0.5", 0.5), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ('"4"', "4"), ("rule110", "rule110")],
+)
+def test_text_is_parsed_as_json_or_stays_a_bare_string(text: str, value: Any) -> None:
+    parsed = parse_value(text, "-p name")
+    assert parsed == value
+    assert type(parsed) is type(value)
