@@ -47,7 +47,8 @@ def evicted(sight: Sight, config: ModelConfig, n_tokens: int, valid_BT: Tensor |
         None if before is None or own is None else _newest(before, own, sight.sliding_len - 1, config, n_tokens)
         for before, own in zip(sight.carried, sight.own, strict=True)
     )
-    both = _joined(sight, valid_BT, n_tokens)
+    nobody_looks = all(layer is None for layer in carried)  # a model without attention carries no tokens, and no marks of them
+    both = None if nobody_looks else _joined(sight, valid_BT, n_tokens)
     if both is not None:
         both = both[:, max(0, both.shape[1] - sight.sliding_len + 1) :]
     return Sight(sight.sliding_len, carried, (None,) * len(carried), both)
