@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepkit.bench.browser import open_page, serving, wait_until_full
+from sleepkit.bench.browser import open_page, serving, visit, wait_until_full
 from sleepkit.ui.auth import add_user
 from tests.support.lab import finished_run
 
@@ -64,7 +64,7 @@ def test_a_password_is_asked_for_and_only_the_right_one_lets_in(chrome: Browser,
 def test_a_second_browser_without_the_cookie_is_asked_again(chrome: Browser, guarded: str) -> None:
     context = chrome.new_context()
     page = context.new_page()
-    page.goto(guarded.replace("/sleep", "/runs"))
+    visit(page, guarded.replace("/sleep", "/runs"))
     assert "/login" in page.url
     assert page.locator(".sk-runs").count() == 0
     context.close()

@@ -221,7 +221,7 @@ def test_the_form_is_checked_as_it_is_written_and_marks_the_field(tmp_path: Path
     desk = Desk(LabState(), on_start=started.append)
     assert desk.made == form.recipes()["fig2b, smoke"].settings()
     for name, text, words in (
-        ("steps", "0", "steps: must be an integer >= 1, got 0"),
+        ("steps", "0", "steps: must be an integer &gt;= 1, got 0"),
         ("steps", "many", "steps: must be an integer, got &#x27;many&#x27;"),
         ("sleep.n_passes", "", "sleep.n_passes: must not be empty"),
         ("n_passes_weights", "[-1]", "n_passes_weights: must be"),
