@@ -118,7 +118,7 @@ def test_dark_mode_outlives_a_reload(visitor: Visit) -> None:
 def test_a_dark_page_is_dark_before_any_script_has_run(chrome: Browser, address: str, query: str, colour: str) -> None:
     context = chrome.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(address + query)
+    visit(page, address + query)
     assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == colour
     context.close()
 
