@@ -99,8 +99,8 @@ def attention_weights(
     return weights
 
 
-def _tokens_of(k_BHSD: Tensor) -> tuple[int, int]:
-    return k_BHSD.shape[0], k_BHSD.shape[2]
+def _tokens_of(k_BHSD: Tensor) -> torch.Size:
+    return k_BHSD[:, 0, :, 0].shape
 
 
 def _for_each_query_head(x_BHSD: Tensor, q_BHQD: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from sleepkit.kernels.door import traced, transformed
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.int8, torch.int16)
 
 
-def as_mask(valid_BT: Tensor | None, shape: tuple[int, ...], *, device: torch.device) -> Tensor | None:
+def as_mask(valid_BT: Tensor | None, shape: torch.Size, *, device: torch.device) -> Tensor | None:
     """Return a mask, False where there is padding, as a boolean tensor; None stays None.
 
     Integers 0 and 1 are taken for False and True, as tokenizers make their masks.

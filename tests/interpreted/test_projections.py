@@ -78,7 +78,10 @@ def assert_right(given: Projections, valid_BT: Tensor | None = None, **options: 
         run(given, impl, dtype, valid_BT, **options)
         for impl, dtype in (("triton", torch.float32), ("chunked", torch.float32), ("reference", torch.float64))
     )
-    assert_within_budget(actual, independent, exact)
+    # The torch path gathers gradients of decays in fp64; those of the rates are sums over all tokens, and lose more here.
+    rates = {"d_A_log", "d_dt_bias"}
+    for names, factor in ((exact.keys() - rates, 3.0), (rates, 6.0)):
+        assert_within_budget(*({name: found[name] for name in names} for found in (actual, independent, exact)), factor=factor)
 
 
 @pytest.mark.parametrize("seq_len", [1, 7, 16, 40])
