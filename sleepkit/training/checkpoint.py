@@ -90,7 +90,7 @@ def load_newest(folder: Path, model: nn.Module, optimiser: Optimiser) -> dict[st
     found = checkpoints(folder)
     if not found:
         return None
-    newest = max(found, key=_step_inside)
+    newest = max(found, key=lambda checkpoint: (_step_inside(checkpoint), step_of(checkpoint) or 0))
     load_weights(model, newest / _MODEL)
     try:
         progress = read_progress(newest)
