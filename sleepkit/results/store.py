@@ -3,6 +3,7 @@
 Files are made in memory: HDF5 cannot leave half of one on a full disk, nor stumble over it at the end of the process.
 """
 
+import io
 import mmap
 import struct
 from pathlib import Path
@@ -27,7 +28,7 @@ def save(data: xr.Dataset | xr.DataTree, path: str | Path) -> Path:
         OSError: if the disk refuses.
     """
     _need_netcdf()
-    made = data.to_netcdf(engine="h5netcdf")
+    made = _encoded(data if isinstance(data, xr.DataTree) else xr.DataTree(data))
     write_whole(path, made, trailer(made))
     return Path(path)
 
@@ -71,6 +72,28 @@ def sealed(path: Path) -> bytes:
         return data if _is_sealed(data) else data + trailer(data)
     except (OSError, SealError) as error:
         raise _unreadable(path, error) from None
+
+
+def _encoded(tree: xr.DataTree) -> memoryview:
+    """Return a tree as the bytes of a netCDF file.
+
+    ``to_netcdf`` would do the same under a lock of the dask cluster, where a client or a worker is in the process, and
+    name that lock by the buffer itself, which the cluster cannot know (``Semaphore or Lock ... not known``). Bytes in
+    memory are nobody else's: HDF5's own lock is enough.
+    """
+    from xarray.backends import H5NetCDFStore
+    from xarray.backends.locks import HDF5_LOCK
+
+    buffer = io.BytesIO()
+    store = H5NetCDFStore.open(buffer, mode="w", lock=HDF5_LOCK)
+    try:
+        for node in tree.subtree:
+            at_root = node is tree
+            group = store if at_root else store.get_child_store(node.path)
+            node.to_dataset(inherit=at_root).dump_to_store(group)
+    finally:
+        store.close()
+    return buffer.getbuffer()
 
 
 def _checked(path: Path) -> Path:

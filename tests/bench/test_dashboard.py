@@ -12,7 +12,7 @@ from bokeh.core.json_encoder import serialize_json
 from bokeh.document import Document
 from PIL import Image
 
-from sleepkit.bench import crowd, readme, screenshots, visitor
+from sleepkit.bench import crowd, documents, screenshots, visitor
 from sleepkit.bench.browser import Complaints
 from sleepkit.bench.crowd import CrowdSettings
 from sleepkit.bench.dashboard import DashboardSettings
@@ -91,10 +91,10 @@ def test_one_figure_beyond_its_target_is_missed_on_either_screen(path: tuple[str
 
 
 def test_the_readme_has_a_row_for_each_verdict_and_none_without_a_measurement(tmp_path: Path) -> None:
-    assert readme.dashboard(tmp_path) == "Dashboard: not measured."
+    assert documents.dashboard(tmp_path) == "Dashboard: not measured."
     report = {"results": changed("second_row_ends_at", to=901.0), "processor": "a core", "n_cores": 2}
     (tmp_path / "dashboard.json").write_text(json.dumps(report))
-    lines = readme.dashboard(tmp_path).splitlines()
+    lines = documents.dashboard(tmp_path).splitlines()
     assert len([line for line in lines if line.endswith((" met |", " missed |"))]) == len(verdicts(GOOD))
     assert "| second row of panes ends above the fold | <= 900 px | 901 px | missed |" in lines
     assert "1440 x 900 and 390 x 844" in lines[-1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import Client
 
 from sleepkit import results
 from sleepkit.errors import StoreError
@@ -46,6 +47,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, history: xr.Dataset)
         results.save(history.assign_attrs(bad=object()), path)
     xr.testing.assert_identical(results.load(path), history)
     assert [file.name for file in tmp_path.iterdir()] == ["history.nc"]
+
+
+def test_a_file_is_written_where_a_client_of_a_cluster_is_open(tmp_path: Path, history: xr.Dataset) -> None:
+    with Client(n_workers=0, processes=True, dashboard_address=None, host="127.0.0.1", protocol="tcp"):
+        results.save(history, tmp_path / "history.nc")
+    xr.testing.assert_identical(results.load(tmp_path / "history.nc"), history)
 
 
 @pytest.mark.parametrize("load", [results.load, results.load_tree])
