@@ -16,12 +16,22 @@ import torch
 from xdist.remote import Producer
 from xdist.scheduler import Scheduling, WorkStealingScheduling
 
+from tests.support.long import LONG
+
 hypothesis.settings.register_profile("sleepkit", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("sleepkit")
 # Triton decides when it is imported whether it interprets: those tests have a process of their own (ops/test_triton.py).
 collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpreted"]
 # The models here are tiny: a second thread gains nothing, and on a busy machine waiting for it costs twentyfold.
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the long form."""
+    for item in items:
+        if item.nodeid.startswith(LONG):
+            item.add_marker(pytest.mark.long)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,5 +8,8 @@ from torch import Tensor
 
 
 def in_own_dtypes(x: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Switch autocast off around a call on tensors like this one; the meta device has none."""
-    return contextlib.nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+    """Switch autocast off around a call on tensors like this one, where it is on; the meta device has none."""
+    device = x.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return contextlib.nullcontext()
+    return torch.autocast(device, enabled=False)

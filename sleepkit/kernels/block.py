@@ -5,6 +5,8 @@ those of torch. Axes: B batch, T token, E channel, H head, K key channel, V valu
 """
 
 import ctypes
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -138,18 +140,17 @@ def prepare(
         angles: cosine and sine [T, K / 2] of the positions, for attention.
         valid_BT: False marks padding.
     """
-    expected = (*_weight_shapes(h_BTE.shape[2], shape, weights, whole), *_other_shapes(h_BTE, shape))
+    n_taps = max(1, weights.conv.shape[0]) if weights.conv is not None and weights.conv.ndim else 1
+    expected = (*_weight_shapes(h_BTE.shape[2], shape, n_taps, whole), *_other_shapes(h_BTE, shape))
     cosine, sine = angles if angles is not None else (None, None)
-    given = (*weights, cosine, sine, valid_BT, state_BHKV)
-    for name, x, size in zip(_NAMES, given, expected, strict=True):
-        if (x is None) != (size is None) and name != "valid":
-            return f"{name} is {'missing' if x is None else 'read by nobody'}"
-        if x is not None and x.layout is not torch.strided:
-            return f"{name} is {x.layout}"
-        if x is not None and x.shape != size:
-            return f"{name} has shape {list(x.shape)}, not {list(size or ())}"
-    packed = tuple(None if x is None else x.contiguous() for x in given)
-    hidden, taken, turns, valid, state = h_BTE.contiguous(), packed[:-4], packed[-4:-2], packed[-2], packed[-1]
+    given, packed = (*weights, cosine, sine, valid_BT, state_BHKV), list[Tensor | None]()
+    for x, size in zip(given, expected, strict=True):
+        if x is None or size is None or x.layout is not torch.strided or x.shape != size:
+            name = _NAMES[len(packed)]
+            if x is not None or (size is not None and name != "valid"):
+                return _misfit(name, x, size)
+        packed.append(None if x is None else x.contiguous())
+    hidden, taken, turns, valid, state = h_BTE.contiguous(), tuple(packed[:-4]), tuple(packed[-4:-2]), packed[-2], packed[-1]
     found = admitted(*taken, *turns, hidden, state, dtype=hidden.dtype)
     if isinstance(found, str):
         return found
@@ -208,21 +209,34 @@ def _forward(prepared: Prepared, *, keep: bool) -> tuple[Tensor | None, Tensor |
     return after, state_after, saved
 
 
+def _misfit(name: str, x: Tensor | None, size: tuple[int, ...] | None) -> str:
+    """Say what is wrong with a tensor that was given or not for one that must have a shape, or must not be there."""
+    if x is None or size is None:
+        return f"{name} is {'missing' if x is None else 'read by nobody'}"
+    return f"{name} has shape {list(x.shape)}, not {list(size)}" if x.layout is torch.strided else f"{name} is {x.layout}"
+
+
 def _describe(prepared: Prepared) -> object:
     """Describe a call in C's terms."""
-    (batch, tokens, width), shape = prepared.hidden.shape, prepared.call.shape
+    batch, tokens, width = prepared.hidden.shape
     conv = prepared.weights[_CONV]
-    n_weights = sum(weight.numel() for weight in prepared.weights if weight is not None)
+    n_taps = 0 if conv is None else conv.shape[0]
+    return _described(prepared.call.shape, prepared.call.whole, batch, tokens, width, n_taps, torch.get_num_threads())
+
+
+@functools.lru_cache(maxsize=256)  # C reads it and keeps nothing
+def _described(shape: BlockShape, whole: bool, batch: int, tokens: int, width: int, n_taps: int, n_threads: int) -> object:
+    n_weights = sum(math.prod(size) for size in _weight_shapes(width, shape, n_taps, whole) if size is not None)
     sizes = _Block(
         batch=batch,
         tokens=tokens,
         sequences=max(1, round(_TILE_ROWS / tokens)),
         chunk=balanced_chunk_len(tokens, shape.keys),
-        threads=torch.get_num_threads() if batch * tokens * n_weights > _WORTH_A_THREAD else 1,
+        threads=n_threads if batch * tokens * n_weights > _WORTH_A_THREAD else 1,
         attention=shape.attention,
-        whole=prepared.call.whole,
+        whole=whole,
         width=width,
-        taps=0 if conv is None else conv.shape[0],
+        taps=n_taps,
         scale=shape.keys**-0.5,
         **{name: getattr(shape, name) for name in ("heads", "keys", "values", "hidden", "gated")},
         **{name: getattr(shape, name) for name in ("norm_eps", "unit_eps", "beta_scale")},
@@ -230,11 +244,11 @@ def _describe(prepared: Prepared) -> object:
     return ctypes.byref(sizes)
 
 
-def _weight_shapes(width: int, shape: BlockShape, weights: BlockWeights, whole: bool) -> tuple[tuple[int, ...] | None, ...]:
+@functools.lru_cache(maxsize=256)
+def _weight_shapes(width: int, shape: BlockShape, n_taps: int, whole: bool) -> tuple[tuple[int, ...] | None, ...]:
     """Return the shapes that a block's weights must have; None for those it has not."""
     heads, keys, values, hidden = shape.heads, shape.keys, shape.values, shape.hidden
     channels, outs, fast = heads * (2 * keys + values), heads * values, not shape.attention
-    taps = max(1, weights.conv.shape[0]) if weights.conv is not None and weights.conv.ndim else 1
     return (
         (channels, width),
         (width, outs) if whole else None,
@@ -246,7 +260,7 @@ def _weight_shapes(width: int, shape: BlockShape, weights: BlockWeights, whole: 
         (width,) if whole else None,
         None if fast else (keys,),
         None if fast else (keys,),
-        (taps, channels) if fast else None,
+        (n_taps, channels) if fast else None,
         (values,) if fast and whole else None,
         (heads,) if fast else None,
         (heads,) if fast else None,

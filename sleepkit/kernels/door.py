@@ -46,7 +46,7 @@ def why_not(x: Tensor, *, device: str = "cpu") -> str | None:
     """Say why the memory of a tensor may not be handed to a kernel on a kind of device; None if it may."""
     if type(x) not in _OWN_TYPES:
         return f"a {type(x).__name__} is not torch.Tensor itself"
-    if _raw(_keys(x)) not in (_PLAIN_KEYS.get(device) or _plain_keys(device)):
+    if _raw(_keys(x)) not in _PLAIN_KEYS[device]:
         return f"a tensor is not plain and dense on {device}: {_keys(x)}"
     address = x.data_ptr()
     if address == 0:
@@ -61,9 +61,9 @@ def why_closed(*tensors: Tensor | None, device: str = "cpu") -> str | None:
     """
     if torch.compiler.is_compiling():  # before all that cannot be traced itself
         return None
-    if transformed():
+    if _transforms() is not None or forward_ad._current_level >= 0:
         return TRANSFORMED
-    if traced():
+    if _modes() > 0 or _tracing() is not None:
         return None
     for x in tensors:
         reason = None if x is None else why_not(x, device=device)
@@ -74,10 +74,12 @@ def why_closed(*tensors: Tensor | None, device: str = "cpu") -> str | None:
 
 def lets_through(*tensors: Tensor | None, dtypes: tuple[torch.dtype, ...], device: str = "cpu") -> bool:
     """Say whether a kernel may serve a call on these tensors, each on a kind of device and of one of some dtypes."""
-    given = [x for x in tensors if x is not None]
-    if any(x.dtype not in dtypes for x in given) or why_closed(*given, device=device) is not None:
-        return False
-    return not traced() or all(x.device.type == device for x in given)
+    for x in tensors:
+        if x is not None and x.dtype not in dtypes:
+            return False
+    if torch.compiler.is_compiling() or _modes() > 0 or _tracing() is not None:
+        return not transformed() and all(x.device.type == device for x in tensors if x is not None)
+    return why_closed(*tensors, device=device) is None
 
 
 def admitted(*tensors: Tensor | None, dtype: torch.dtype) -> list[int | None] | str:
@@ -86,12 +88,18 @@ def admitted(*tensors: Tensor | None, dtype: torch.dtype) -> list[int | None] | 
     A tensor that holds no entry needs no memory.
     """
     found: list[int | None] = []
+    plain, size = _PLAIN_KEYS["cpu"], dtype.itemsize
     for x in tensors:
         if x is None:
             found.append(None)
             continue
         if x.dtype is not dtype:
             return f"a tensor is {x.dtype} beside {dtype}"
+        if type(x) in _OWN_TYPES and _raw(_keys(x)) in plain:  # what why_not asks, without a call for each tensor
+            address = x.data_ptr()
+            if address and not address % size:
+                found.append(address)
+                continue
         reason = why_not(x)
         if reason is not None and (x.is_meta or x.numel()):
             return reason
@@ -111,15 +119,17 @@ def addresses(*tensors: Tensor | None, dtype: torch.dtype) -> list[int | None]:
     return found
 
 
-def _plain_keys(device: str) -> frozenset[int]:
-    """Return the dispatch keys of plain dense tensors on a kind of device, made in inference mode or not."""
-    with _disable_current_modes():
-        made = torch.empty(1, device=device)
-        with torch.inference_mode():
-            inferred = torch.empty(1, device=device)
-    _PLAIN_KEYS[device] = frozenset(_raw(_keys(x)) for x in (made, inferred))
-    return _PLAIN_KEYS[device]
+class _PlainKeys(dict[str, frozenset[int]]):
+    """The dispatch keys of plain dense tensors on a kind of device, made in inference mode or not."""
+
+    def __missing__(self, device: str) -> frozenset[int]:
+        with _disable_current_modes():
+            made = torch.empty(1, device=device)
+            with torch.inference_mode():
+                inferred = torch.empty(1, device=device)
+        self[device] = frozenset(_raw(_keys(x)) for x in (made, inferred))
+        return self[device]
 
 
-_PLAIN_KEYS: dict[str, frozenset[int]] = {}
-_plain_keys("cpu")
+_PLAIN_KEYS = _PlainKeys()
+assert _PLAIN_KEYS["cpu"]  # made before anything is traced

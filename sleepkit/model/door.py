@@ -59,6 +59,8 @@ def first_change(root: nn.Module, *, exchanged: bool = True) -> str | None:
         root: a block, or a part of one.
         exchanged: count modules of classes other than the model's own. Their calls are what their class defines.
     """
+    if _as_defined(root, exchanged):
+        return patched()
     waiting = [("", root)]
     while waiting:
         name, module = waiting.pop()
@@ -69,10 +71,26 @@ def first_change(root: nn.Module, *, exchanged: bool = True) -> str | None:
         how = called_otherwise(module)
         if how is not None:
             return f"{name or 'it'} {how}"
-        children = module.__dict__["_modules"]
-        if children:
-            waiting += [(f"{name}.{child}" if name else child, below) for child, below in children.items()]
+        waiting += [(f"{name}.{child}" if name else child, below) for child, below in module.__dict__["_modules"].items()]
     return patched()
+
+
+def _as_defined(root: nn.Module, exchanged: bool) -> bool:
+    """Say whether all modules from ``root`` down are as the model defines them; ``first_change`` finds the one that is not."""
+    waiting = [root]
+    for module in waiting:
+        if module is None and not exchanged:
+            continue
+        if exchanged and type(module) not in _KNOWN:
+            return False
+        held = module.__dict__
+        if held["_forward_hooks"] or held["_forward_pre_hooks"] or held["_backward_hooks"] or held["_backward_pre_hooks"]:
+            return False
+        if not _IN_PLACE.isdisjoint(held):
+            return False
+        if held["_modules"]:
+            waiting += held["_modules"].values()
+    return True
 
 
 def plain_norm(norm: nn.Module, channels: int) -> bool:

@@ -60,9 +60,9 @@ def _unknown(block: Block) -> str | None:
         return "its heads share keys"
     inside = _children(mixer)
     norms = ("query_norm", "key_norm") if type(mixer) is Attention else ("norm",)
-    eps = {parts["mixer_norm"].eps, parts["mlp_norm"].eps, *(inside[name].eps for name in norms)}
-    if len(eps) != 1 or not all(type(value) is float for value in eps):
-        return f"the kernel knows one eps of all norms, not {sorted(map(str, eps))}"
+    eps = [parts["mixer_norm"].eps, parts["mlp_norm"].eps, *(inside[name].eps for name in norms)]
+    if any(type(value) is not float or value != eps[0] for value in eps):
+        return f"the kernel knows one eps of all norms, not {sorted(set(map(str, eps)))}"
     linear = [inside[name] for name in _LINEAR if name in inside] + list(_children(parts["mlp"]).values())
     if any(module.__dict__["_parameters"].get("bias") is not None for module in linear):
         return "a linear layer has a bias"

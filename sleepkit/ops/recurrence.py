@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sleepkit.errors import ImplUnavailableError, refuse, require
+from sleepkit.errors import ImplUnavailableError, refuse
 from sleepkit.kernels import triton_delta, triton_support
 from sleepkit.kernels.door import why_closed
 from sleepkit.ops.masks import blanked
@@ -17,6 +17,7 @@ from sleepkit.ops.masks import blanked
 Impl = Literal["auto", "reference", "chunked", "native", "triton"]
 # From ``impl`` and the fields of a KernelRequest, one by one: constants of a graph that is traced.
 Choose = Callable[[str, str, torch.dtype, bool, str | None], str]
+_AXES = 4
 _KERNEL_DEVICES = ("cpu", "cuda")
 
 
@@ -54,24 +55,25 @@ def check_shapes(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tenso
     Raises:
         InvalidInputError: naming the first that does not.
     """
-    require(q.ndim == 4, "q", "must have shape [B, T, H, K]", tuple(q.shape))
-    require(v.ndim == 4, "v", "must have shape [B, T, H, V]", tuple(v.shape))
-    batch, seq_len, n_key_heads, key_dim = q.shape
-    n_heads, value_dim = v.shape[2:]
-    require(seq_len > 0, "q", "must hold at least one token", tuple(q.shape))
-    expected = {
-        "k": (k, (batch, seq_len, n_key_heads, key_dim)),
-        "v": (v, (batch, seq_len, n_heads, value_dim)),
-        "log_decay": (log_decay, (batch, seq_len, n_heads)),
-        "beta": (beta, (batch, seq_len, n_heads)),
-        "state": (state, (batch, n_heads, key_dim, value_dim)),
-    }
-    for name, tensor in (("q", q), ("v", v), *((name, tensor) for name, (tensor, _) in expected.items())):
+    inputs = {"q": q, "k": k, "v": v, "log_decay": log_decay, "beta": beta, "state": state}
+    for name, tensor in inputs.items():
         if not tensor.is_floating_point():
             refuse(name, "must be floating point", tensor.dtype)
-    for name, (tensor, shape) in expected.items():
-        require(tuple(tensor.shape) == shape, name, f"must have shape {list(shape)} to fit q and v", tuple(tensor.shape))
-    require(n_heads % n_key_heads == 0, "q", f"heads must divide the {n_heads} heads of v", n_key_heads)
+    if q.ndim != _AXES:
+        refuse("q", "must have shape [B, T, H, K]", tuple(q.shape))
+    if v.ndim != _AXES:
+        refuse("v", "must have shape [B, T, H, V]", tuple(v.shape))
+    batch, seq_len, n_key_heads, key_dim = q.shape
+    n_heads, value_dim = v.shape[2:]
+    if seq_len == 0:
+        refuse("q", "must hold at least one token", tuple(q.shape))
+    gates = (batch, seq_len, n_heads)
+    expected = (q.shape, (*gates, value_dim), gates, gates, (batch, n_heads, key_dim, value_dim))
+    for (name, tensor), shape in zip(list(inputs.items())[1:], expected, strict=True):
+        if tensor.shape != shape:
+            refuse(name, f"must have shape {list(shape)} to fit q and v", tuple(tensor.shape))
+    if n_heads % n_key_heads:
+        refuse("q", f"heads must divide the {n_heads} heads of v", n_key_heads)
 
 
 def plain_inputs(
@@ -79,8 +81,9 @@ def plain_inputs(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the inputs as a plain recurrence takes them: one wide dtype, nothing from padding, as many heads everywhere."""
     wide = torch.float64 if any(x.dtype == torch.float64 for x in (q, k, v, log_decay, beta, state)) else torch.float32
-    q, k, v, log_decay, beta, state = (tensor.to(wide) for tensor in (q, k, v, log_decay, beta, state))
-    q, k, v, log_decay, beta = (blanked(tensor, valid) for tensor in (q, k, v, log_decay, beta))
+    q, k, v, log_decay, beta, state = (x if x.dtype is wide else x.to(wide) for x in (q, k, v, log_decay, beta, state))
+    if valid is not None:
+        q, k, v, log_decay, beta = (blanked(tensor, valid) for tensor in (q, k, v, log_decay, beta))
     group = v.shape[2] // q.shape[2]
     if group > 1:
         q, k = q.repeat_interleave(group, dim=2), k.repeat_interleave(group, dim=2)

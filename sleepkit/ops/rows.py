@@ -19,7 +19,7 @@ _BY_TOKEN, _BY_HEAD = 3, 4
 def rms_norm(x_BTE: Tensor, weight_E: Tensor, *, eps: float) -> Tensor:
     """Return x / sqrt(mean(x^2) + eps) times the weight (arXiv 1910.07467), over the last axis."""
     if _rows_fit(x_BTE, weight_E) and rows.serves(x_BTE, weight_E):
-        return rows.normalise(x_BTE[:, :, None], weight_E[None], scale=1 / x_BTE.shape[-1], eps=eps)[:, :, 0]
+        return rows.normalise(x_BTE.unsqueeze(2), weight_E.unsqueeze(0), scale=1 / x_BTE.shape[-1], eps=eps).squeeze(2)
     return F.rms_norm(x_BTE, (x_BTE.shape[-1],), weight_E, eps)
 
 
@@ -30,7 +30,7 @@ def gated_rms_norm(x_BTHV: Tensor, gate_BTE: Tensor, weight_V: Tensor, *, eps: f
         return triton_norm.gated_rms_norm(x_BTHV, gate_BTE, weight_V, eps=eps)
     if fits and rows.serves(x_BTHV, gate_BTE, weight_V):
         scale = 1 / x_BTHV.shape[-1]
-        return rows.normalise(x_BTHV, weight_V[None], scale=scale, eps=eps, gate_BTE=gate_BTE).flatten(2)
+        return rows.normalise(x_BTHV, weight_V.unsqueeze(0), scale=scale, eps=eps, gate_BTE=gate_BTE).flatten(2)
     return F.rms_norm(x_BTHV, (x_BTHV.shape[-1],), weight_V, eps).flatten(2) * F.silu(gate_BTE)
 
 

@@ -123,10 +123,10 @@ def write(page: Page, label: str, text: str) -> None:
 
 def test_a_run_is_started_seen_to_train_stopped_gone_on_with_and_finished(visitor: Visit, root: Path) -> None:
     page = visitor.page
-    write(page, "Steps", "1600")
-    write(page, "Checkpoint every (steps)", "1600")
+    write(page, "Steps", "1000")
+    write(page, "Checkpoint every (steps)", "1000")
     write(page, "Seed", "11")
-    until(lambda: page.get_by_text("1,600 steps, ").count(), page)
+    until(lambda: page.get_by_text("1,000 steps, ").count(), page)
     page.get_by_role("button", name="Start", exact=True).click()
     run = row(page, "^fig2b-smoke")
     until(lambda: "training" in (run.inner_text() if run.count() else ""), page)
@@ -145,13 +145,13 @@ def test_a_run_is_started_seen_to_train_stopped_gone_on_with_and_finished(visito
     stop.press("Enter")
     until(lambda: "stopped" in run.inner_text(), page)
     stopped = next(each for each in RunStore(root).scan().runs if each.settings.seed == 11)
-    assert 0 < stopped.n_steps < 1600
+    assert 0 < stopped.n_steps < 1000
     assert list(stopped.folder.glob(f"checkpoint-{stopped.n_steps:08d}"))
 
     page.get_by_role("button", name=re.compile("^Resume: fig2b-smoke")).click()
     until(lambda: "training" in run.inner_text(), page)
     until(lambda: "finished" in run.inner_text(), page)
-    assert "1,600 of 1,600" in run.inner_text()
+    assert "1,000 of 1,000" in run.inner_text()
     assert visitor.complaints == []
 
 

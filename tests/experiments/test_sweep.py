@@ -21,7 +21,7 @@ from sleepkit.experiments.sweep import gather_sweep, run_sweep, sweep_table
 from sleepkit.experiments.work import owned
 from tests.support.sweeping import TINY, arguments, kill, start, wait_for_owner
 
-STEPS = 400
+STEPS = 160
 
 
 def sweep(steps: int = 4, **changes: object) -> Sweep:

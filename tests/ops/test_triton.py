@@ -15,8 +15,9 @@ from sleepkit.ops import gpu
 
 OF_64, OF_128 = (f"bf16 K={n} V={n} BK={n} BV=32 C=32 MASKED=False" for n in (64, 128))
 ROOT = Path(__file__).resolve().parents[2]
-# Each in a process of its own, with the number of its tests, so that none is lost unseen.
-INTERPRETED = {"test_checks.py": 7, "test_delta.py": 44, "test_hebbian.py": 12, "test_projections.py": 33, "test_rows.py": 33}
+# Each in a process of its own, with the number of its tests, so that none is lost unseen; and of all those of the long form.
+INTERPRETED = {"test_checks.py": 3, "test_delta.py": 38, "test_hebbian.py": 12, "test_projections.py": 21, "test_rows.py": 33}
+N_LONG = 22
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton exists for Linux alone")
 
 
@@ -24,16 +25,26 @@ def test_interpreted_tests_are_known() -> None:
     assert sorted(path.name for path in (ROOT / "tests" / "interpreted").glob("test_*.py")) == sorted(INTERPRETED)
 
 
-@needs_triton
-@pytest.mark.parametrize("module", INTERPRETED)
-def test_the_interpreted_kernels_pass_their_tests(module: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/interpreted/{module}"]
+def interpreted(*arguments: str) -> int:
+    """Run interpreted tests in a process of their own; return how many passed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) >= INTERPRETED[module]
+    return int(passed[1])
+
+
+@needs_triton
+@pytest.mark.parametrize("module", INTERPRETED)
+def test_the_interpreted_kernels_pass_their_tests(module: str) -> None:
+    assert interpreted(f"tests/interpreted/{module}") >= INTERPRETED[module]
+
+
+@needs_triton
+def test_the_interpreted_kernels_pass_the_long_form() -> None:
+    assert interpreted("-m", "long", "tests/interpreted") >= N_LONG
 
 
 @needs_triton

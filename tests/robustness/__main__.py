@@ -1,8 +1,8 @@
 """``python -m tests.robustness [PART ...] [--short] [--output FILE]``: kill, corrupt, make up input; tell what came of it.
 
-The parts are kills, corruptions, commands, processes, addresses, texts, messages and sockets; all of them if none is named. The
-exit status is 1 if anything was lost, accepted wrong, died, hung or ended in a traceback. The committed counts are those of
-``python -m tests.robustness --processes 2 --output benchmarks/robustness.json``.
+The parts are kills, corruptions, commands, processes, addresses, texts, messages, sockets and the slow tests of the suite; all of
+them if none is named. The exit status is 1 if anything was lost, accepted wrong, failed, died, hung or ended in a traceback. The
+committed counts are those of ``python -m tests.robustness --processes 2 --output benchmarks/robustness.json``.
 """
 
 import argparse
@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from sleepkit.results import provenance
-from tests.robustness import addresses, commands, corruptions, kills, messages, sockets, texts, things
+from tests.robustness import addresses, commands, corruptions, kills, messages, slow, sockets, texts, things
 from tests.robustness.forked import warm_up
 
 SEED = 110
-FAULTS = ("lost", "leftovers", "differs", "accepted_wrong", "tracebacks", "crashes", "hangs")
+FAULTS = ("lost", "leftovers", "differs", "accepted_wrong", "tracebacks", "crashes", "hangs", "failed")
 ROOT = Path(__file__).resolve().parents[2]
 Part = Callable[[], dict[str, Any]]
 
 
 def parts(*, short: bool) -> dict[str, Part]:
     """Return every part by its name, in its long or its short form; those that take longest come first."""
+    tests: dict[str, Part] = {} if short else {"slow tests": slow.run_slow_tests}
     return {
-        "kills of savings": lambda: kills.kill_savings(most=2 if short else None, at_random=0 if short else 2, seed=SEED),
-        "kills of work": lambda: kills.kill_work(most=1 if short else 24, at_random=0 if short else 4, seed=SEED),
+        **tests,
+        "kills of savings": lambda: kills.kill_savings(most=2 if short else None, at_random=0 if short else 6, seed=SEED),
+        "kills of work": lambda: kills.kill_work(most=1 if short else 32, at_random=0 if short else 6, seed=SEED),
         "processes": lambda: commands.try_processes(2 if short else 200, seed=SEED),
         "commands": lambda: commands.try_commands(80 if short else 4200, seed=SEED),
         "corruptions": lambda: corruptions.corrupt(n_each=5 if short else 40, seed=SEED),
@@ -97,7 +99,7 @@ def _commit() -> str:
 
 
 def _record(told: dict[str, Any], *, short: bool) -> dict[str, Any]:
-    totals = {name: count(told, (name,)) for name in ("kills", "tries", *FAULTS)}
+    totals = {name: count(told, (name,)) for name in ("kills", "tries", "tests", *FAULTS)}
     facts = {"commit": _commit(), "date": time.strftime("%Y-%m-%d"), "provenance": provenance()}
     return {**facts, "seed": SEED, "short": short, "totals": totals, "parts": told}
 
