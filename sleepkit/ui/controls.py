@@ -1,6 +1,7 @@
 """The controls at the left: what is asked of the model, and where to look."""
 
 import io
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -157,11 +158,27 @@ class Controls(pn.viewable.Viewer):
         self._head.param.update(options=heads, value=_ALL_HEADS if state.head is None else str(state.head))
 
     def _asked(self, name: str, label: str, start: int, end: int) -> Any:
-        """Return a slider that asks on release, and follows the state."""
+        """Return a slider that asks on release, and follows the state.
+
+        It does not follow what it asked for itself: with keys pressed fast it is ahead of that, and would be set back.
+        """
         state = self._state
         slider = pmu.IntSlider(label=label, start=start, end=end, value=getattr(state, name), **_WIDE)
-        slider.param.watch(lambda event: take(state, **{name: event.new}), "value_throttled")
-        state.param.watch(lambda event: slider.param.update(value=event.new), name)
+        asking = threading.local()
+
+        def ask(event: Any) -> None:
+            asking.now = True
+            try:
+                take(state, **{name: event.new})
+            finally:
+                asking.now = False
+
+        def follow(event: Any) -> None:
+            if not getattr(asking, "now", False):
+                slider.param.update(value=event.new)
+
+        slider.param.watch(ask, "value_throttled")
+        state.param.watch(follow, name)
         return slider
 
     def _on_depth(self, event: Any) -> None:
