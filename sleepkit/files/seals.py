@@ -68,12 +68,7 @@ def json_data(text: str | bytes, keys: Collection[str], *, source: Path) -> dict
         SealError: if the digest does not match, or there is an unknown key.
         ValueError: if it is no JSON object.
     """
-    try:
-        data = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if not isinstance(data, dict):
-        raise SealError("must be a JSON object")
+    data = _json_object(text)
     unknown = sorted(set(data) - {KEY, *keys})
     if unknown:
         raise SealError(f"unknown key {unknown[0][:40]!r}")
@@ -97,17 +92,22 @@ def line_data(line: str, *, source: Path) -> dict[str, Any]:
         SealError: if the digest does not match.
         ValueError: if it is no JSON object.
     """
-    try:
-        data = json.loads(line)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if not isinstance(data, dict):
-        raise SealError("must be a JSON object")
+    data = _json_object(line)
     known = data.pop(KEY, None)
     if known is None:
         warn_unsealed(source)
     elif known != _content_digest(data)[:_LINE_DIGITS]:
         raise SealError("its digest does not match")
+    return data
+
+
+def _json_object(text: str | bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(data, dict):
+        raise SealError("must be a JSON object")
     return data
 
 
