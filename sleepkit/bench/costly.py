@@ -1,8 +1,9 @@
 """A public server under the costliest addresses that can be written: how long others wait, and what memory it takes.
 
-``python -m sleepkit.bench.costly`` prints one JSON object. Visitors come without browsers, several at once, each with an address
-that asks for as much as an address can: what the server refuses, and the most that it grants. Meanwhile one more visitor asks
-for a page ten times a second, and another one, whose page is open, looks at pass after pass.
+``python -m sleepkit.bench.costly`` prints one JSON object, as it is kept in benchmarks/costly.json. Visitors come without
+browsers, several at once, each with an address that asks for as much as an address can: what the server refuses, and the most
+that it grants. Meanwhile one more visitor asks for a page ten times a second, and another one, whose page is open, looks at pass
+after pass.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from tornado.httpclient import AsyncHTTPClient
 from sleepkit.bench.browser import serving
 from sleepkit.bench.crowd import troubles
 from sleepkit.bench.visitor import Visitor
+from sleepkit.results import provenance
 
 COSTLY = (
     "context=400&window_len=400&n_passes=16&compare=16",
@@ -103,7 +105,7 @@ def main(n_rounds: int = 2) -> None:
             while "Ctrl-C" not in log.read_text() and time.monotonic() < deadline:
                 time.sleep(0.2)
             found = asyncio.run(measure(server.address, server.pid, n_rounds=n_rounds))
-        print(json.dumps({**found, "in_the_log": troubles(log.read_text())}, indent=2))
+        print(json.dumps({**found, "in_the_log": troubles(log.read_text()), **provenance()}, indent=2))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from sleepkit.zoo.folder import folder_of
 ROOT = Path(__file__).resolve().parents[2]
 _RULE110, _DEPO = "rule110-explorer", "depo-explorer"
 _FIXED = (1, 2, 4)
+FAULTS = ("lost", "leftovers", "differs", "accepted_wrong", "tracebacks", "crashes", "hangs", "failed")
+"""What the harness of ``tests/robustness`` counts besides its tries."""
 
 
 def documents(root: Path = ROOT) -> list[Path]:
@@ -117,6 +119,23 @@ def dashboard(folder: Path = ROOT / "benchmarks") -> str:
     )
 
 
+def robustness(folder: Path = ROOT / "benchmarks") -> str:
+    """Return what the long form of the harness counted, from its JSON file."""
+    record = json.loads((folder / "robustness.json").read_text())
+    rows = [
+        f"Counted on {record['date']} on {record['provenance']['processor']}:",
+        "",
+        "| | tries | faults | at |",
+        "|---|---|---|---|",
+    ]
+    for name, part in record["parts"].items():
+        kinds = part["kinds"] if name != "slow tests" else {name: part["kinds"]}
+        tries = sum(kind.get(tried, 0) for kind in kinds.values() for tried in ("kills", "tries", "tests"))
+        faults = sum(kind.get(fault, 0) for kind in kinds.values() for fault in FAULTS)
+        rows.append(f"| {name} | {tries:,} | {faults} | `{part['commit'][:10]}` |")
+    return "\n".join(rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "notation": markdown_table,
     "zoo-table": partial(_zoo_table, _RULE110),
@@ -128,6 +147,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "performance": performance,
     "dashboard": dashboard,
     "reproduction": reproduction.table,
+    "robustness": robustness,
 }
 
 

@@ -28,7 +28,7 @@ EVERY = pytest.mark.parametrize("document", PAGES)
 EVERY_TEXT = pytest.mark.parametrize("document", [*PAGES, *PLAIN])
 MOST_README_BYTES = 12_000
 # What is measured or counted by commands of their own, not by ``sleepkit bench``.
-OTHER_COMMANDS = {"robustness", "torch_range"}
+OTHER_COMMANDS = {"robustness", "torch_range", "costly"}
 
 
 def blocks(language: str, text: str) -> list[str]:

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from sleepkit.bench.documents import FAULTS
 from sleepkit.results import provenance
 from tests.robustness import addresses, commands, corruptions, kills, messages, slow, sockets, texts, things
 from tests.robustness.forked import warm_up
 
 SEED = 110
-FAULTS = ("lost", "leftovers", "differs", "accepted_wrong", "tracebacks", "crashes", "hangs", "failed")
 ROOT = Path(__file__).resolve().parents[2]
 Part = Callable[[], dict[str, Any]]
 

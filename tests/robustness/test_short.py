@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sleepkit.bench.documents import FAULTS
 from tests.robustness.tracer import why_unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("kills of savings", "kills of work", "processes", "commands", "corruptions", "sockets", "texts", "addresses", "messages")
-FAULTS = ("lost", "leftovers", "differs", "accepted_wrong", "tracebacks", "crashes", "hangs")
 
 
 @pytest.mark.timeout(1200)
