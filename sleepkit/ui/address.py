@@ -6,7 +6,7 @@ Panel's own location makes an entry of the history of every change, and does not
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import panel as pn
 import param
@@ -45,9 +45,12 @@ class AddressBar(JSComponent):
 
 
 def search_asked_for() -> str:
-    """Return what follows the path in the address that the page is opened with; empty without a browser."""
-    location = pn.state.location
-    return "" if location is None else str(location.search)
+    """Return what follows the path in the address that the page is opened with; empty without a browser.
+
+    Not from ``pn.state.location``, which makes a number of whatever consists of digits, and fails where those are thousands.
+    """
+    given = [(name, value) for name, values in pn.state.session_args.items() for value in values]
+    return "?" + urlencode(given) if given else ""
 
 
 def theme_asked_for() -> Literal["light", "dark"] | None:

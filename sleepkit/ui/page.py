@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import panel as pn
 import param
+from bokeh.document import Document
 from panel.custom import JSComponent
 from panel.util.parameters import edit_readonly
 from panel_material_ui.template.base import Page
@@ -52,6 +53,17 @@ class Quiet(param.Parameterized):
     """
 
     busy = param.Boolean(default=False, doc="Whether the sign is on.")
+
+
+class Frame(Page):
+    """A page that knows its address from ``ui.address`` alone.
+
+    Panel's own location would read it too, make a number of whatever consists of digits, and fail where those are thousands.
+    """
+
+    def server_doc(self, doc: Document | None = None, title: str | None = None, location: object = None) -> Document:  # noqa: ARG002 - Panel hands it over
+        """Put the page into a document, without Panel's location."""
+        return super().server_doc(doc, title, location=False)
 
 
 class DrawerName(JSComponent):
@@ -148,7 +160,7 @@ def frame(title: str, *, with_controls: bool, theme: "Theme | None" = None) -> P
     wideness, system = Wideness(height=0, margin=0), SystemColours(height=0, margin=0)
     # Long lines and wide tables scroll where they are.
     styles = {"contain": "inline-size"}
-    page = Page(
+    page = Frame(
         title=title,
         site_url="./",  # the root of the pages, below whatever path a proxy may have taken off
         main=[pn.Column(wideness, system, sizing_mode="stretch_width", margin=(6, 14), styles=styles)],

@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import argon2
 import panel as pn
@@ -26,6 +27,8 @@ from panel.tests.util import get_open_ports, serve_and_wait
 from sleepkit.cli import main
 from sleepkit.errors import InvalidInputError
 from sleepkit.ui import limits
+from sleepkit.ui.address import search_asked_for
+from sleepkit.ui.page import frame
 from sleepkit.ui.server import Serving, allowed_origins, greeting, make_server, pages, server_options
 
 PASSWORD = "correct horse"
@@ -49,12 +52,12 @@ def clean() -> Iterator[None]:
     pn.config.cookie_secret = secret
 
 
-def running(**given: Any) -> str:
+def running(page: Callable[[], Any] = lambda: pn.pane.HTML("a page"), **given: Any) -> str:
     """Serve a small page as the dashboard is served and return the address."""
     serving = Serving(port=get_open_ports()[0], **given)
     options = server_options(serving)
     port = options.pop("port")
-    serve_and_wait({"sleep": lambda: pn.pane.HTML("a page")}, port=port, **options)
+    serve_and_wait({"sleep": page}, port=port, **options)
     return f"http://localhost:{port}"
 
 
@@ -193,6 +196,19 @@ def test_a_browser_of_this_machine_may_open_the_websocket_and_one_from_elsewhere
 def test_the_root_leads_to_the_dashboard() -> None:
     answer = requests.get(running(), timeout=WAIT_S, allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (302, "sleep")
+
+
+@pytest.mark.parametrize("query", [f"text={'0' * 20_000}", f"n_passes={'9' * 5_000}", f"{'9' * 5_000}=1", "text=%ED%A0%80"])
+def test_a_page_opens_whatever_stands_in_its_address(query: str) -> None:
+    found: list[str] = []
+
+    def page() -> Any:
+        found.append(search_asked_for())
+        return frame("a page", with_controls=False)
+
+    answer = requests.get(f"{running(page)}/sleep?{query}", timeout=WAIT_S)
+    assert answer.status_code == 200
+    assert parse_qsl(found[0].removeprefix("?")) == parse_qsl(query)
 
 
 def test_below_a_prefix_the_root_leads_to_the_dashboard_with_and_without_its_slash() -> None:
