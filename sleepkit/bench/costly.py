@@ -1,16 +1,18 @@
 """A public server under the costliest addresses that can be written: how long others wait, and what memory it takes.
 
 ``python -m sleepkit.bench.costly`` prints one JSON object, as it is kept in benchmarks/costly.json. Visitors come without
-browsers, several at once, each with an address that asks for as much as an address can: what the server refuses, and the most
-that it grants. Meanwhile one more visitor asks for a page ten times a second, and another one, whose page is open, looks at pass
-after pass.
+browsers, one after the other and then all at once, each with an address that asks for as much as an address can: what the server
+refuses, and the most that it grants. Meanwhile one more visitor asks for a page twice a second, and another one, whose page is
+open, looks at pass after pass.
 """
 
 import asyncio
 import json
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 
 import psutil
@@ -35,66 +37,91 @@ COSTLY = (
     f"context=8&text={'0' * 20000}",
     f"model=depo-explorer&text={'a%3Eb%20' * 4000}",
 )
-_PERIOD_S, _LOOK_S, _REST_S, _LEFT_S = 0.1, 1.0, 5.0, 60.0
+_PERIOD_S, _LOOK_S, _REST_S, _LEFT_S = 0.5, 1.0, 5.0, 60.0
 _MIB = 2**20
 
 
-async def measure(address: str, pid: int, *, n_rounds: int) -> dict[str, object]:
-    """Send the costly visitors to a server, all at once, some rounds; return the others' waits, seconds, and memory, MiB."""
-    process, client = psutil.Process(pid), AsyncHTTPClient()
-    memory, waits, looks, opened = list[int](), list[float](), list[float](), list[float]()
+class Others:
+    """Two visitors who meet the costly ones: one asks for a page again and again, one looks at pass after pass.
 
-    async def ask() -> float:
+    Args:
+        address: of the dashboard.
+        process: the server.
+        visitor: whose page is open.
+    """
+
+    def __init__(self, address: str, process: psutil.Process, visitor: Visitor) -> None:
+        self._address, self._process, self._visitor, self._client = address, process, visitor, AsyncHTTPClient()
+
+    async def ask_s(self) -> float:
+        """Ask for a page; return how long that took."""
         began = time.perf_counter()
-        await client.fetch(address, request_timeout=300.0)
+        await self._client.fetch(self._address, request_timeout=300.0)
         return time.perf_counter() - began
 
-    async def come(query: str) -> None:
-        began = time.perf_counter()
-        async with Visitor(f"{address}?{query}"):
-            opened.append(time.perf_counter() - began)
+    async def meet(self, came: Awaitable[list[str]]) -> dict[str, object]:
+        """Return what the two waited, seconds, and the memory, MiB, while the costly ones came; and what those lost."""
+        waits, looks, memory = list[float](), list[float](), [self._process.memory_info().rss]
 
-    async def watch() -> None:
-        while True:
-            waits.append(await ask())
-            memory.append(process.memory_info().rss)
-            await asyncio.sleep(_PERIOD_S)
+        async def watch() -> None:
+            while True:
+                waits.append(await self.ask_s())
+                memory.append(self._process.memory_info().rss)
+                await asyncio.sleep(_PERIOD_S)
 
-    async def look(visitor: Visitor) -> None:
-        while True:
-            looks.append(await visitor.scrub_s())
-            await asyncio.sleep(_LOOK_S)
+        async def look() -> None:
+            while True:
+                looks.append(await self._visitor.scrub_s())
+                await asyncio.sleep(_LOOK_S)
+
+        others = [asyncio.ensure_future(watch()), asyncio.ensure_future(look())]
+        lost = await came
+        for each in others:
+            each.cancel()
+        return {
+            "lost": lost,
+            "page_s": {"longest": round(max(waits), 2), "median": round(statistics.median(waits), 2), "asked": len(waits)},
+            "look_s": {"longest": round(max(looks), 2), "median": round(statistics.median(looks), 2), "looked": len(looks)},
+            "memory_more_MiB": (max(memory) - memory[0]) // _MIB,
+        }
+
+
+async def measure(address: str, pid: int) -> dict[str, object]:
+    """Send the costly visitors to a server, one after the other and then all at once; return what others waited, and memory."""
+    process = psutil.Process(pid)
+
+    async def come(query: str) -> list[str]:
+        try:
+            async with Visitor(f"{address}?{query}"):
+                return []
+        except Exception as error:  # noqa: BLE001 - whatever a visitor meets is counted, and the others go on
+            return [f"{query[:60]}: {type(error).__name__}: {str(error)[:100]}"]
+
+    async def one_after_the_other() -> list[str]:
+        return [line for query in COSTLY for line in await come(query)]
+
+    async def at_once() -> list[str]:
+        return [line for lines in await asyncio.gather(*map(come, COSTLY)) for line in lines]
 
     async with Visitor(address) as visitor:
+        others = Others(address, process, visitor)
         for _ in range(6):
             await visitor.scrub_s()
         await asyncio.sleep(_REST_S)  # the engine is loaded meanwhile
-        quiet = [await ask() for _ in range(20)]
+        quiet = [await others.ask_s() for _ in range(20)]
         quiet_looks = [await visitor.scrub_s() for _ in range(6)]
         before = process.memory_info().rss
-        others = [asyncio.ensure_future(watch()), asyncio.ensure_future(look(visitor))]
-        lost = []
-        for _ in range(n_rounds):
-            found = await asyncio.gather(*map(come, COSTLY), return_exceptions=True)
-            lost += [f"{type(error).__name__}: {str(error)[:100]}" for error in found if error is not None]
-        for each in others:
-            each.cancel()
+        found = {
+            "addresses": len(COSTLY),
+            "quiet": {"page_s": round(max(quiet), 2), "look_s": round(max(quiet_looks), 2)},
+            "one after the other": await others.meet(one_after_the_other()),
+            "all at once": await others.meet(at_once()),
+        }
     await asyncio.sleep(_LEFT_S)
-    return {
-        "addresses": len(COSTLY) * n_rounds,
-        "lost": lost,
-        "page_s": {"quiet": round(max(quiet), 2), "longest": round(max(waits), 2), "asked": len(waits)},
-        "look_s": {"quiet": round(max(quiet_looks), 2), "longest": round(max(looks), 2), "looked": len(looks)},
-        "costly_page_s": {"longest": round(max(opened), 1)} if opened else None,
-        "memory_MiB": {
-            "before": before // _MIB,
-            "more_at_most": (max(memory) - before) // _MIB,
-            "more_after": (process.memory_info().rss - before) // _MIB,
-        },
-    }
+    return {**found, "memory_MiB": {"before": before // _MIB, "more_after": (process.memory_info().rss - before) // _MIB}}
 
 
-def main(n_rounds: int = 2) -> None:
+def main() -> None:
     """Serve read-only, measure, and print what was found and what the server's log tells of trouble."""
     AsyncHTTPClient.configure(None, max_clients=100)
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +131,7 @@ def main(n_rounds: int = 2) -> None:
             deadline = time.monotonic() + 120.0
             while "Ctrl-C" not in log.read_text() and time.monotonic() < deadline:
                 time.sleep(0.2)
-            found = asyncio.run(measure(server.address, server.pid, n_rounds=n_rounds))
+            found = asyncio.run(measure(server.address, server.pid))
         print(json.dumps({**found, "in_the_log": troubles(log.read_text()), **provenance()}, indent=2))
 
 

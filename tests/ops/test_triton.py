@@ -15,14 +15,9 @@ from sleepkit.ops import gpu
 
 OF_64, OF_128 = (f"bf16 K={n} V={n} BK={n} BV=32 C=32 MASKED=False" for n in (64, 128))
 ROOT = Path(__file__).resolve().parents[2]
-# Each in a process of its own, with the number of its tests, so that none is lost unseen; and of all those of the long form.
-INTERPRETED = {"test_checks.py": 3, "test_delta.py": 38, "test_hebbian.py": 12, "test_projections.py": 21, "test_rows.py": 33}
-N_LONG = 22
+# Numbers of the interpreted tests, so that none is lost unseen: in the suite of every day, and in its long form.
+N_INTERPRETED, N_LONG = 107, 22
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton exists for Linux alone")
-
-
-def test_interpreted_tests_are_known() -> None:
-    assert sorted(path.name for path in (ROOT / "tests" / "interpreted").glob("test_*.py")) == sorted(INTERPRETED)
 
 
 def interpreted(*arguments: str) -> int:
@@ -37,9 +32,8 @@ def interpreted(*arguments: str) -> int:
 
 
 @needs_triton
-@pytest.mark.parametrize("module", INTERPRETED)
-def test_the_interpreted_kernels_pass_their_tests(module: str) -> None:
-    assert interpreted(f"tests/interpreted/{module}") >= INTERPRETED[module]
+def test_the_interpreted_kernels_pass_their_tests() -> None:
+    assert interpreted("tests/interpreted") >= N_INTERPRETED
 
 
 @needs_triton
