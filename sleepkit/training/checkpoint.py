@@ -28,6 +28,7 @@ from sleepkit.training.settings import TrainSettings
 
 NOTE, PROGRESS = "settings.json", "progress.json"
 _MODEL, _OPTIMISER = "model.safetensors", "optimiser.safetensors"
+_KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{8,})", re.ASCII)
 _SETTINGS_KEYS = tuple(field.name for field in dataclasses.fields(TrainSettings))
 _PROGRESS_KEYS = ("step", "optimiser", "rows", "elapsed_s", "compile_s", "validations", "files")
@@ -45,6 +46,7 @@ def claim_folder(folder: Path, settings: TrainSettings) -> None:
     if note.exists():
         if read_settings(folder) != settings:
             raise CheckpointError(f"folder: must belong to the same settings (digest {settings.digest()}), got {str(folder)!r}")
+        _drop_older(folder)
         return
     if folder.exists() and (not folder.is_dir() or any(p for p in folder.iterdir() if not p.name.startswith("."))):
         raise CheckpointError(f"folder: must be new, empty or a run of these settings, got {str(folder)!r}")
@@ -65,10 +67,8 @@ def read_settings(folder: Path) -> TrainSettings:
         raise CheckpointError(f"folder: must hold readable settings of a run ({one_line(error)}), got {str(note)!r}") from None
 
 
-def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimiser: Optimiser, progress: dict[str, Any], *, keep: int = 2
-) -> None:
-    """Write the checkpoint of a finished step and drop all but the newest ``keep``."""
+def save_checkpoint(folder: Path, step: int, model: nn.Module, optimiser: Optimiser, progress: dict[str, Any]) -> None:
+    """Write the checkpoint of a finished step and drop all but the newest two."""
     with whole_folder(folder / f"checkpoint-{step:08d}") as temporary:
         write_weights(model, temporary / _MODEL)
         state = optimiser.state_tensors()
@@ -76,7 +76,11 @@ def save_checkpoint(
         files = {name: tensors.stored_digest(temporary / name) for name in (_MODEL, _OPTIMISER)}
         note = {"step": step, "optimiser": sorted(state), "files": files, **progress}
         (temporary / PROGRESS).write_text(seals.json_text(note, indent=None))
-    for old in checkpoints(folder)[:-keep]:
+    _drop_older(folder)
+
+
+def _drop_older(folder: Path) -> None:
+    for old in checkpoints(folder)[:-_KEPT]:
         if not old.is_symlink():  # somebody's own arrangement
             shutil.rmtree(old)
 

@@ -307,6 +307,21 @@ def test_a_later_start_sweeps_what_a_killed_one_left(half_done: Path, straight: 
     assert [path.name for path in half_done.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+def test_an_older_checkpoint_that_a_killed_run_did_not_drop_is_dropped_by_the_next_start(
+    straight: Run, tmp_path: Path, emptied: bool
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(straight.folder, folder)
+    older = folder / "checkpoint-00000004"
+    shutil.copytree(folder / "checkpoint-00000008", older)
+    if emptied:
+        for path in older.iterdir():
+            path.unlink()
+    assert_same_run(train(tiny_settings(), folder=folder, progress=False), straight)
+    assert checkpoints(folder) == checkpoints(straight.folder)
+
+
 @pytest.mark.parametrize(("steps", "told"), [(10_000_000, 1), (12, 0)])
 def test_a_long_run_says_once_how_long_it_takes_and_how_to_stop_it(
     steps: int, told: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
