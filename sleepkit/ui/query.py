@@ -58,9 +58,14 @@ def read(search: str, state: param.Parameterized, names: Sequence[str]) -> Asked
 
 
 def write(state: param.Parameterized, names: Sequence[str]) -> str:
-    """Return the query that ``read`` turns into the same settings; what is None or empty is left out, and read as such."""
+    """Return the query that ``read`` turns into the same settings; what is empty, and is so by default, is left out."""
     values = {name: getattr(state, name) for name in names}
-    return "?" + urlencode({name: _text(value) for name, value in values.items() if value not in (None, "", [])})
+    left_out = {name for name, value in values.items() if _is_empty(value) and _is_empty(state.param[name].default)}
+    return "?" + urlencode({name: _text(value) for name, value in values.items() if name not in left_out})
+
+
+def _is_empty(value: Any) -> bool:
+    return value in (None, "", [])
 
 
 def refusal(refused: Mapping[str, str]) -> str:
