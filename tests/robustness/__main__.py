@@ -59,7 +59,7 @@ def main() -> int:
         warm_up(things.save_and_read_arrays)
         told = {name: _timed(name, known[name]) for name in asked}
     n_faults = count(told, FAULTS)
-    print(f"{count(told, ('kills', 'tries'))} tries, {n_faults} faults")
+    print(f"{count(told, ('kills', 'tries', 'tests'))} tries, {n_faults} faults")
     if options.output:
         options.output.write_text(json.dumps(_record(told, short=options.short), indent=1, ensure_ascii=True) + "\n")
     return 1 if n_faults else 0

@@ -35,6 +35,6 @@ def test_the_age_is_the_number_of_commits_since(tmp_path: Path, known: bool) -> 
 def test_the_record_is_of_the_long_form_and_holds_no_fault() -> None:
     record = json.loads((ROOT / RECORD).read_text())
     assert not record["short"]
-    assert record["totals"]["kills"] > 100
-    assert record["totals"]["tries"] > 4000
-    assert {name: n for name, n in record["totals"].items() if name not in ("kills", "tries") and n} == {}
+    assert record["totals"]["kills"] >= 300
+    assert record["totals"]["tries"] >= 10_000
+    assert {name: n for name, n in record["totals"].items() if name not in ("kills", "tries", "tests") and n} == {}
