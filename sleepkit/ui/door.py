@@ -1,7 +1,8 @@
 """The way into the dashboard: a visitor gets the frame of the page at once, and it is furnished when the browser is ready for it.
 
 A browser reads the page's scripts for about a second. A server that has just started loads its own modules meanwhile, in a
-thread, instead of before it answers; nothing of them is imported here.
+thread, instead of before it answers; nothing of them is imported here but the components that run in the browser: it is told of
+those that there are when it takes the frame, and could not show others that come later.
 """
 
 import asyncio
@@ -16,11 +17,15 @@ import panel as pn
 from panel_material_ui.template.base import Page
 
 from sleepkit.errors import SleepkitError
-from sleepkit.ui.address import theme_asked_for
+from sleepkit.ui.address import AddressBar, theme_asked_for
+from sleepkit.ui.copy_link import CopyLink
+from sleepkit.ui.figure import FigurePane
 from sleepkit.ui.page import fill, frame
 
 TITLE = "sleepkit: what a sleeping language model writes into its fast weights"
 OPENING = "rule110-explorer"
+# What the dashboard brings that runs in the browser, beside what every page has.
+COMPONENTS = (AddressBar, CopyLink, FigurePane)
 _WAIT = '<p class="sk-wait" role="status" style="margin:24px 4px;font-size:15px">{}</p>'
 
 

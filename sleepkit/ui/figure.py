@@ -2,7 +2,8 @@
 
 Panel's own pane draws every figure about four times in a Material page: an empty one first, again when the theme has written its
 colours and margins into the layout in the browser, again with ours, and again for each resizing. This one draws a figure once,
-when it is there, and nothing dresses it but its builder.
+when it is there, and nothing dresses it but its builder. Plotly's own
+classes, a tenth of a second of loading, come with the first figure: the types below are quoted.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -16,7 +17,7 @@ import plotly.io
 from panel.custom import JSComponent
 
 from sleepkit.errors import require
-from sleepkit.ui.compute import Recent
+from sleepkit.ui.recent import Recent
 
 _TITLE_HEIGHT = 56
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["toImage", "select2d", "lasso2d", "autoScale2d"]}
@@ -54,12 +55,12 @@ class FigurePane(JSComponent):
         super().__init__(**{**size, "config": config, **params})  # type: ignore[no-untyped-call]
 
     @property
-    def shown(self) -> go.Figure | None:
+    def shown(self) -> "go.Figure | None":
         """The figure on show; None before there is one."""
         return None if self._build is None else self._build()
 
     @property
-    def captioned(self) -> go.Figure | None:
+    def captioned(self) -> "go.Figure | None":
         """The figure on show with its caption and settings as title, to be shown outside the page; None before there is one."""
         shown = self.shown
         if shown is None or not self.caption:
@@ -73,12 +74,12 @@ class FigurePane(JSComponent):
         height, top = made.layout.height or self.height_px, made.layout.margin.t or 0
         return made.update_layout(title=title, height=height + _TITLE_HEIGHT, margin_t=top + _TITLE_HEIGHT)
 
-    def draw(self, figure: go.Figure) -> None:
+    def draw(self, figure: "go.Figure") -> None:
         """Show a figure, which nobody may change afterwards."""
         self._build = lambda: figure
         self.figure = _json(figure)
 
-    def draw_known(self, key: Hashable, build: Callable[[], go.Figure]) -> None:
+    def draw_known(self, key: Hashable, build: "Callable[[], go.Figure]") -> None:
         """Show the figure that a key stands for; it is built if no session has shown it lately.
 
         Args:
@@ -96,6 +97,6 @@ class FigurePane(JSComponent):
         self.click_data = dict(data)
 
 
-def _json(figure: go.Figure) -> str:
+def _json(figure: "go.Figure") -> str:
     text: str = plotly.io.to_json(figure, validate=False)
     return text

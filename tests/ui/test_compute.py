@@ -14,7 +14,7 @@ from sleepkit import zoo
 from sleepkit.errors import InvalidInputError
 from sleepkit.tasks import explore
 from sleepkit.ui import compute, engine
-from sleepkit.ui.compute import Recent, SupersededError, TraceSource, Turn, Turns, Worker
+from sleepkit.ui.compute import SupersededError, TraceSource, Turn, Turns, Worker
 from sleepkit.ui.state import AccuracyRequest, TraceRequest, opening_request
 from sleepkit.ui.subject import subject
 
@@ -213,13 +213,3 @@ def test_what_goes_wrong_in_the_thread_is_raised_where_it_was_asked_for(worker: 
     with pytest.raises(ZeroDivisionError):
         worker.run(Turn(), lambda: 1 // 0)
     assert worker.run(Turn(), lambda: 7) == 7
-
-
-def test_recent_keeps_the_most_recently_used() -> None:
-    recent: Recent[int] = Recent(2)
-    recent.put("a", 1)
-    recent.put("b", 2)
-    assert recent.get("a") == 1
-    recent.put("c", 3)
-    assert recent.get("b") is None
-    assert (recent.get("a"), recent.get("c"), len(recent)) == (1, 3, 2)

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -68,7 +69,7 @@ def test_the_way_in_needs_nothing_of_the_dashboard() -> None:
     """Else a server that has just started would load it before it answers."""
     code = (
         "import sys, sleepkit.ui.door, sleepkit.ui.seats\n"
-        "print(sorted({'pandas', 'xarray', 'plotly', 'torch', 'sleepkit.ui.app'} & set(sys.modules)))"
+        "print(sorted({'pandas', 'xarray', 'plotly.graph_objs._figure', 'torch', 'sleepkit.ui.app'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -82,3 +83,22 @@ def test_it_is_loaded_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = door._load(), door._load()
     assert first.result(timeout=WAIT_S) is second.result(timeout=WAIT_S) is app
     assert prepared == ["once"]
+
+
+def test_what_runs_in_the_browser_is_known_before_a_frame_is_sent() -> None:
+    """A browser is told of the components there are when it takes the frame; one that came later would leave the page empty."""
+    script = """
+        from panel.custom import JSComponent
+
+        def components(parent):
+            found = {each for each in parent.__subclasses__() if each.__module__.startswith("sleepkit.")}
+            return found.union(*(components(each) for each in parent.__subclasses__()))
+
+        from sleepkit.ui import door
+        before = components(JSComponent)
+        assert set(door.COMPONENTS) < before
+        import sleepkit.ui.app
+        assert components(JSComponent) == before, components(JSComponent) - before
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr

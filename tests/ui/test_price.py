@@ -85,12 +85,3 @@ def test_a_higher_limit_grants_more() -> None:
     request = dataclasses.replace(OPENING, context=1024, window_len=1024)
     limits.impose(Limits(max_work=10**7, max_trace_mib=10**4, max_figure_kib=10**5))
     assert price.grant(request).work == (1024 * 17 + 1024) * 4 * 2
-
-
-def test_traces_kept_stay_below_their_bytes() -> None:
-    recent: compute.Recent[bytes] = compute.Recent(100, most=10, weigh=len)
-    for number in range(6):
-        recent.put(number, b"1234")
-    assert [recent.get(number) for number in range(6)] == [None] * 4 + [b"1234"] * 2
-    assert recent.put("large", b"1" * 11) == b"1" * 11
-    assert len(recent) == 0
