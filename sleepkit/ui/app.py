@@ -13,6 +13,7 @@ from panel_material_ui.template.base import Page
 from sleepkit.errors import SleepkitError
 from sleepkit.ui import query
 from sleepkit.ui.address import address_bar, search_asked_for
+from sleepkit.ui.choice import toggle
 from sleepkit.ui.compute import Workshop, shared_workshop
 from sleepkit.ui.copy_link import CopyLink
 from sleepkit.ui.door import OPENING, open_frame
@@ -23,7 +24,6 @@ from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState, opening_request, opening_values
 from sleepkit.ui.subject import Subject, subject
 from sleepkit.ui.tour import Tour
-from sleepkit.ui.views.base import SMALL_TOGGLE
 
 # Pages are furnished one after the other, each in a part of a second: whoever comes with many keeps nobody else waiting.
 ENTRANCE = Line()
@@ -135,9 +135,7 @@ def _adopt(state: ExplorerState, search: str, opening: Subject, *, leave: Sequen
 
 def _body(session: ExplorerSession) -> list[Any]:
     state, tour = session.state, Tour(session.state)
-    tabs = pmu.RadioButtonGroup.from_param(
-        state.param.tab, options=TABS, label="", size="small", margin=(0, 8, 0, 0), sx=SMALL_TOGGLE
-    )
+    tabs = toggle(state, "tab", TABS, margin=(0, 8, 0, 0))
     guide = pmu.Button(label="Tour", variant="outlined", size="small", height=30, margin=(0, 8, 0, 0), sx=_SMALL)
     guide.on_click(lambda _: tour.start())
     bar = pn.Row(tabs, CopyLink(), guide, session.status, sizing_mode="stretch_width", margin=(4, 0, 0, 0), styles=_BAR)

@@ -1,5 +1,7 @@
 """The controls at the left: what is asked of the model, and where to look."""
 
+import asyncio
+import functools
 import io
 import threading
 from collections.abc import Awaitable, Callable
@@ -12,11 +14,12 @@ from sleepkit.errors import shortened
 from sleepkit.notation import depth_symbol
 from sleepkit.plots import last_pass
 from sleepkit.ui import html
+from sleepkit.ui.choice import Repeats, on_choice, on_release, take, toggle
+from sleepkit.ui.compute import Turn, Turns
 from sleepkit.ui.picture import Picture
-from sleepkit.ui.state import EVICTIONS, EXAMPLE_RANGE, N_PASSES_RANGE, ExplorerState, take
+from sleepkit.ui.state import EVICTIONS, EXAMPLE_RANGE, N_PASSES_RANGE, ExplorerState
 from sleepkit.ui.status import StatusLine
 from sleepkit.ui.subject import Subject, names, subject
-from sleepkit.ui.views.base import SMALL_TOGGLE
 
 _WIDE = {"sizing_mode": "stretch_width", "margin": (5, 12), "description": ""}
 _HELP = (
@@ -25,6 +28,7 @@ _HELP = (
 )
 _ALL_HEADS = "all"
 _MOST_DIGITS = 9
+_REST_S = 0.25  # a slider that is dragged rests when it has stood still for this long
 
 
 class Controls(pn.viewable.Viewer):
@@ -56,31 +60,25 @@ class Controls(pn.viewable.Viewer):
         self._state, self._status = state, status
         self._picture: Picture | None = None
         self._model = pmu.Select(label="Model", groups=_by_task(about.name), value=about.name, size="small", **_WIDE)
-        self._model.param.watch(lambda event: on_model(event.new), "value")
+        on_choice(self._model, lambda: state.model, on_model)
         self._n_passes = self._asked("n_passes", "Sleep passes N (1 = no sleep)", *N_PASSES_RANGE)
         self._compare = self._asked("compare", "Compare with N", *N_PASSES_RANGE)
         self._context = self._asked("context", _context_label(about), about.dial.least, about.dial.most)
         # A text field: the number field of panel-material-ui ignores the second of two entries without a click between.
         self._window_len = pmu.TextInput(label="Window length (tokens)", value=str(state.window_len), size="small", **_WIDE)
         self._window_len.param.watch(self._on_window_len, "value")
-        eviction = pmu.RadioButtonGroup.from_param(
-            state.param.eviction,
-            options={f"{name} eviction": name for name in EVICTIONS},
-            label="",
-            size="small",
-            sx=SMALL_TOGGLE,
-            **_WIDE,
-        )
+        eviction = toggle(state, "eviction", {f"{name} eviction": name for name in EVICTIONS}, **_WIDE)
         shown = state.depth if state.depth in about.depths else about.depths[0]
         self._depth = pmu.DiscreteSlider(label=_depth_label(about), options=about.depths, value=shown, **_WIDE)
         # Not value_throttled, which is the number of an option here and sometimes does not come; the newest request wins anyway.
-        self._depth.param.watch(self._on_depth, "value")
+        on_choice(self._depth, lambda: state.depth, self._on_depth)
         self._fitting = False
         self._example = self._asked("example", "Example (held out)", *EXAMPLE_RANGE)
         self.text = pmu.TextAreaInput(
             label="Own example (empty: a held-out one)", value=state.text, rows=2, max_rows=6, size="small", **_WIDE
         )
         self._on_text, self._on_edit = on_text, on_edit
+        self._texts = Repeats()
         self.text.param.watch(self._typed, "value_input")
         state.param.watch(lambda event: self._show_text(event.new), "text")
         self._edit = pmu.Button(label="Edit the example on show", variant="text", size="small", margin=(0, 12))
@@ -93,11 +91,15 @@ class Controls(pn.viewable.Viewer):
         self._layer = pmu.Select(label="Layer, fast weights", options=[], size="small", **_WIDE)
         self._attention_layer = pmu.Select(label="Layer, attention", options=[], size="small", **_WIDE)
         self._head = pmu.Select(label="Head", options=[_ALL_HEADS], value=_ALL_HEADS, size="small", **_WIDE)
-        self._window.param.watch(self._on_window, "value")
-        self._pass.param.watch(self._on_pass, "value")
-        self._layer.param.watch(lambda event: self._on_layer("layer", event), "value")
-        self._attention_layer.param.watch(lambda event: self._on_layer("attention_layer", event), "value")
-        self._head.param.watch(self._on_head, "value")
+        for slider, looked_at, look in (
+            (self._window, lambda: state.window, self._on_window),
+            (self._pass, self._pass_shown, self._on_pass),
+        ):
+            on_choice(slider, looked_at, look)
+            on_release(slider, looked_at, look)
+        self._choose_layer(self._layer, "layer")
+        self._choose_layer(self._attention_layer, "attention_layer")
+        on_choice(self._head, self._head_shown, self._on_head)
         export = pmu.FileDownload(label="Trace (netCDF)", callback=on_export, filename="trace.nc", size="small", **_WIDE)
         self._help = pn.pane.HTML("", sizing_mode="stretch_width", margin=(6, 12))
         self._view = pn.Column(
@@ -148,42 +150,51 @@ class Controls(pn.viewable.Viewer):
         if picture is None:
             return
         self._window.param.update(end=picture.n_windows - 1, value=state.window)
-        self._pass.param.update(end=last_pass(picture.tree, state.window), value=picture.pass_shown(state))
-        for select, layers, chosen in (
-            (self._layer, picture.layers, state.layer),
-            (self._attention_layer, picture.attention_layers, state.attention_layer),
-        ):
-            select.param.update(options=layers, value=chosen if chosen is not None or not layers else layers[0])
+        self._pass.param.update(end=last_pass(picture.tree, state.window), value=self._pass_shown())
+        self._layer.param.update(options=picture.layers, value=picture.layer_shown(state))
+        self._attention_layer.param.update(options=picture.attention_layers, value=picture.attention_layer_shown(state))
         heads = [_ALL_HEADS, *map(str, range(picture.n_heads))]
-        self._head.param.update(options=heads, value=_ALL_HEADS if state.head is None else str(state.head))
+        self._head.param.update(options=heads, value=self._head_shown())
 
     def _asked(self, name: str, label: str, start: int, end: int) -> Any:
-        """Return a slider that asks on release, and follows the state.
+        """Return a slider that asks when it is let go, or rests, and follows the state.
 
-        It does not follow what it asked for itself: with keys pressed fast it is ahead of that, and would be set back.
+        It does not follow what it asked for itself: with keys pressed fast it is ahead of that, and would be set back. That it is
+        let go is not told where it was let go the last time, whatever it was given since.
         """
-        state = self._state
+        state, turns = self._state, Turns()
         slider = pmu.IntSlider(label=label, start=start, end=end, value=getattr(state, name), **_WIDE)
         asking = threading.local()
 
-        def ask(event: Any) -> None:
+        def shown() -> Any:
+            return getattr(state, name)
+
+        def ask(value: Any) -> None:
+            turns.end()
             asking.now = True
             try:
-                take(state, **{name: event.new})
+                take(state, **{name: value})
             finally:
                 asking.now = False
 
+        async def rest(turn: Turn, value: Any) -> None:
+            await asyncio.sleep(_REST_S)
+            if not turn.over:
+                ask(value)
+
         def follow(event: Any) -> None:
             if not getattr(asking, "now", False):
+                turns.end()
                 slider.param.update(value=event.new)
 
-        slider.param.watch(ask, "value_throttled")
+        on_choice(slider, shown, lambda value: pn.state.execute(functools.partial(rest, turns.take(), value)))
+        on_release(slider, shown, ask)
         state.param.watch(follow, name)
         return slider
 
-    def _on_depth(self, event: Any) -> None:
+    def _on_depth(self, depth: Any) -> None:
         if not self._fitting:
-            take(self._state, depth=event.new)
+            take(self._state, depth=depth)
 
     def _on_window_len(self, event: Any) -> None:
         text = str(event.new).strip()
@@ -203,30 +214,48 @@ class Controls(pn.viewable.Viewer):
     def _show_text(self, text: str) -> None:
         """Take over an example that was not typed here, as after Back; what was typed stays as it was written."""
         if str(self.text.value_input or "").strip() != text:
+            self._texts.given(text)
             self.text.param.update(value=text, value_input=text, error_state=False, helper_text="")
 
     async def _typed(self, event: Any) -> None:
-        await self._on_text(event.new)
+        if event.new in self._texts:
+            self._show_text(self._state.text)
+        else:
+            await self._on_text(event.new)
 
     async def _edited(self, _: Any) -> None:
         await self._on_edit()
 
-    def _on_window(self, event: Any) -> None:
-        if event.new != self._state.window:
-            take(self._state, window=event.new, sleep_pass=None)
+    def _on_window(self, window: Any) -> None:
+        take(self._state, window=window, sleep_pass=None)
 
-    def _on_pass(self, event: Any) -> None:
+    def _pass_shown(self) -> int:
         assert self._picture is not None
-        if event.new != self._picture.pass_shown(self._state):
-            at_end = event.new == last_pass(self._picture.tree, self._state.window)
-            self._state.sleep_pass = None if at_end else event.new
+        return self._picture.pass_shown(self._state)
 
-    def _on_layer(self, name: str, event: Any) -> None:
-        first = event.obj.options[0] if event.obj.options else None
-        self._state.param.update(**{name: None if event.new == first else event.new})
+    def _on_pass(self, sleep_pass: Any) -> None:
+        assert self._picture is not None
+        at_end = sleep_pass == last_pass(self._picture.tree, self._state.window)
+        self._state.sleep_pass = None if at_end else sleep_pass
 
-    def _on_head(self, event: Any) -> None:
-        self._state.head = None if event.new == _ALL_HEADS else int(event.new)
+    def _choose_layer(self, select: Any, name: str) -> None:
+        """Tie a list of layers to a setting, in which the first layer is None."""
+        state = self._state
+
+        def shown() -> Any:
+            chosen = getattr(state, name)
+            return chosen if chosen is not None or not select.options else select.options[0]
+
+        def choose(layer: Any) -> None:
+            state.param.update(**{name: None if layer in select.options[:1] else layer})
+
+        on_choice(select, shown, choose)
+
+    def _head_shown(self) -> str:
+        return _ALL_HEADS if self._state.head is None else str(self._state.head)
+
+    def _on_head(self, head: Any) -> None:
+        self._state.head = None if head == _ALL_HEADS else int(head)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view

@@ -5,7 +5,6 @@ from typing import Any, Literal, cast
 
 import param
 
-from sleepkit.errors import refuse
 from sleepkit.plots import Theme
 from sleepkit.ui.subject import Subject, count
 
@@ -154,20 +153,6 @@ def opening_values(subject: Subject) -> dict[str, Any]:
         "head": None,
         "answer": 0,
     }
-
-
-def take(state: ExplorerState, **values: Any) -> None:
-    """Set settings to values that a browser sent, all at once.
-
-    Raises:
-        InvalidInputError: naming the first setting that cannot have its value; none is set then.
-    """
-    for name, value in values.items():
-        try:
-            state.param[name]._validate(value)
-        except (TypeError, ValueError):
-            refuse(name, "must be within the bounds of this setting", value)
-    state.param.update(**values)
 
 
 def opening_request(subject: Subject) -> TraceRequest:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import param
+
 
 def built(build: Callable[[], Any]) -> Any:
     """Build a page inside an event loop, as a server does, and end whatever it began in the background."""
@@ -15,6 +17,12 @@ def built(build: Callable[[], Any]) -> Any:
         return page
 
     return asyncio.run(build_and_end())
+
+
+def sent(widget: Any, **values: Any) -> None:
+    """Do what a message of a browser does."""
+    with param.parameterized.edit_constant(widget):
+        widget.param.update(**values)
 
 
 async def end_others() -> None:

@@ -20,7 +20,7 @@ from sleepkit.ui.state import CURVES, ExplorerState
 from sleepkit.ui.subject import names, subject
 from sleepkit.ui.tour import STEPS, Tour
 from sleepkit.ui.views import pair
-from tests.support.pages import built, end_others
+from tests.support.pages import built, end_others, sent
 from tests.support.runs import tiny_settings
 
 NAME = "rule110-explorer"
@@ -91,7 +91,7 @@ def test_the_player_walks_through_every_pass_of_every_window(session: ExplorerSe
     change(session, n_passes=2)
     places = []
     for moment in range(session.screen.fast_weights.player.end + 1):
-        session.screen.fast_weights.player.value = moment
+        sent(session.screen.fast_weights.player, value=moment, value_throttled=moment)
         places.append((session.state.window, session.picture.pass_shown(session.state)))
     assert places == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (4, 1)]
 

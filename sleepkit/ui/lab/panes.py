@@ -5,13 +5,13 @@ from html import escape
 from typing import Any
 
 import panel as pn
-import panel_material_ui as pmu
 import plotly.graph_objects as go
 
 from sleepkit import plots
 from sleepkit.plots import RunLine, Theme, palette
 from sleepkit.plots.theme import FONT
 from sleepkit.ui import html
+from sleepkit.ui.choice import toggle
 from sleepkit.ui.figure import FigurePane
 from sleepkit.ui.lab.labels import differing, flat, short, spoken
 from sleepkit.ui.lab.state import LabState
@@ -25,15 +25,6 @@ FRAME = {
     "padding": "8px 12px",
     "box-sizing": "border-box",
     "overflow": "hidden",
-}
-_TOGGLE = {
-    "& .MuiToggleButton-root": {
-        "whiteSpace": "nowrap",
-        "padding": "2px 8px",
-        "textTransform": "none",
-        "fontSize": "12.5px",
-        "lineHeight": "1.5",
-    }
 }
 # Seen by screen readers alone.
 _UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
@@ -53,13 +44,6 @@ def framed(*body: Any, title: Any, tools: Sequence[Any] = (), name: str, height:
         margin=0,
         css_classes=[f"sk-{name}"],
         styles={**FRAME, "flex": f"1 1 {_NARROWEST}px"},
-    )
-
-
-def toggle(parameter: Any, options: Mapping[str, str], label: str) -> Any:
-    """Return small buttons of which one is chosen."""
-    return pmu.RadioButtonGroup.from_param(
-        parameter, options=dict(options), label=label, size="small", margin=(0, 0, 0, 6), sx=_TOGGLE, width_policy="min"
     )
 
 
@@ -102,9 +86,10 @@ class Panes(pn.viewable.Viewer):
     def __init__(self, state: LabState, **params: Any) -> None:
         super().__init__(**params)  # type: ignore[no-untyped-call]
         self._state = state
-        value = toggle(state.param.value, {"loss": "loss", "accuracy": "accuracy"}, "")
-        along = toggle(state.param.along, {"steps": "step", "tokens": "tokens", "time": "time"}, "")
-        held_out = toggle(state.param.held_out, {"by depth": "depth", "as it grew": "training"}, "")
+        look: dict[str, Any] = {"margin": (0, 0, 0, 6), "width_policy": "min"}
+        value = toggle(state, "value", ["loss", "accuracy"], **look)
+        along = toggle(state, "along", {"steps": "step", "tokens": "tokens", "time": "time"}, **look)
+        held_out = toggle(state, "held_out", {"by depth": "depth", "as it grew": "training"}, **look)
         self.curves = FigureView("curves", tools=(value, along))
         self.accuracy = FigureView("held-out", tools=(held_out,))
         self.speed, self.passes = FigureView("speed"), FigureView("passes")

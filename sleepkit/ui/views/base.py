@@ -25,18 +25,6 @@ _FRAME = {
 }
 
 
-# Toggle buttons as small as a title line allows, in the case they are written in.
-SMALL_TOGGLE = {
-    "& .MuiToggleButton-root": {
-        "whiteSpace": "nowrap",
-        "padding": "2px 8px",
-        "textTransform": "none",
-        "fontSize": "12.5px",
-        "lineHeight": "1.5",
-    }
-}
-
-
 def plot_pane(height: int, name: str = "sleepkit") -> FigurePane:
     """Return a pane for figures of one height; the camera in its tool bar saves a PNG of that name."""
     return FigurePane(height=height, name=name)

@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 from sleepkit import plots
 from sleepkit.errors import require
 from sleepkit.ui import html
+from sleepkit.ui.choice import on_choice, on_release, toggle
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import CURVES, VIEWS, ExplorerState
-from sleepkit.ui.views.base import SMALL_TOGGLE, View, fit, look_at_head, plot_pane
+from sleepkit.ui.views.base import View, fit, look_at_head, plot_pane
 
 PLAYER_HEIGHT = 36
 _ABOUT = (
@@ -29,19 +30,14 @@ class FastWeightsView(View):
         self._plot_height = plot_height
         self._plot, self._curve = plot_pane(plot_height, "fast-weights"), plot_pane(plot_height, "passes")
         self._plot.param.watch(lambda event: look_at_head(state, self._plot.shown, event), "click_data")
-        toggle, curve = (
-            pmu.RadioButtonGroup.from_param(parameter, options=options, label="", size="small", margin=margin, sx=SMALL_TOGGLE)
-            for parameter, options, margin in (
-                (state.param.view, VIEWS, (0, 0, 0, 8)),
-                (state.param.curve, CURVES, (4, 0, 0, 8)),
-            )
-        )
+        view, curve = toggle(state, "view", VIEWS, margin=(0, 0, 0, 8)), toggle(state, "curve", CURVES, margin=(4, 0, 0, 8))
         self.player = pmu.Player(
             label="", variant="minimal", interval=700, start=0, end=1, show_value=False, sizing_mode="stretch_width", margin=0
         )
         self._moments, self._shown = [(0, 0), (0, 1)], (0, 0)
         self._drawn_curve: tuple[Any, ...] | None = None
-        self.player.param.watch(self._on_player, "value")
+        on_choice(self.player, self._moment, self._on_player)
+        on_release(self.player, self._moment, self._on_player)
         plotted = pn.Row(
             pn.Column(self._plot, sizing_mode="stretch_width", margin=0, styles={"flex": "1.3 1 230px"}),
             pn.Column(self._curve, sizing_mode="stretch_width", margin=0, styles={"flex": "1 1 190px"}),
@@ -50,7 +46,7 @@ class FastWeightsView(View):
             styles={"flex-wrap": "wrap"},
         )
         play = pn.Row(self.player, curve, sizing_mode="stretch_width", margin=0, height=PLAYER_HEIGHT)
-        self._view = self.framed(plotted, play, tools=(toggle,), grow=1.2)
+        self._view = self.framed(plotted, play, tools=(view,), grow=1.2)
 
     def draw(self, picture: Picture) -> None:
         """Draw everything: the picture is new."""
@@ -86,8 +82,9 @@ class FastWeightsView(View):
             curves = (*key, state.curve)
             self._curve.draw_known(curves, lambda: self._fitted_curve(picture, layer, shown))
         self._shown = (state.window, shown)
-        if self._shown in self._moments:
-            self.player.value = self._moments.index(self._shown)
+        moment = self._moment()
+        if moment is not None:
+            self.player.value = moment
 
     def _fitted_curve(self, picture: Picture, layer: int, shown: int) -> go.Figure:
         figure = fit(self._curve_figure(picture, layer, shown), self._plot_height, l=52, b=40)
@@ -115,12 +112,14 @@ class FastWeightsView(View):
             return plots.state_norm_summary(tree, window=state.window, sleep_pass=shown, layer=layer, head=state.head)
         return plots.fast_weight_change_summary(tree, window=state.window, layer=layer)
 
-    def _on_player(self, event: Any) -> None:
+    def _moment(self) -> int | None:
+        """Return the number of the moment on show, None if the picture has no such moment."""
+        return self._moments.index(self._shown) if self._shown in self._moments else None
+
+    def _on_player(self, moment: Any) -> None:
         last = len(self._moments) - 1
-        require(isinstance(event.new, int) and 0 <= event.new <= last, "moment", f"must be in [0, {last}]", event.new)
-        window, sleep_pass = self._moments[event.new]
-        if (window, sleep_pass) == self._shown:
-            return
+        require(isinstance(moment, int) and 0 <= moment <= last, "moment", f"must be in [0, {last}]", moment)
+        window, sleep_pass = self._moments[moment]
         at_end = (window, sleep_pass + 1) not in self._moments
         self.state.look_at(window, None if at_end else sleep_pass)
 

@@ -7,6 +7,7 @@ import panel_material_ui as pmu
 
 from sleepkit import plots
 from sleepkit.ui import html
+from sleepkit.ui.choice import on_choice, take
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
 from sleepkit.ui.views.base import View, fit, plot_pane
@@ -23,7 +24,7 @@ class PathView(View):
     def __init__(self, state: ExplorerState, *, height: int, **params: Any) -> None:
         super().__init__(state, name="path", about=_ABOUT, height=height, **params)
         self._which = pmu.Select(label="Question", options=[0], value=0, size="small", width=96, margin=(3, 6, 0, 8))
-        self._which.param.watch(self._on_which, "value")
+        on_choice(self._which, lambda: state.answer, lambda answer: take(state, answer=answer))
         self._steps = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, styles={"flex": "1.2 1 220px"})
         self._plot = plot_pane(self.height, "probabilities")
         body = pn.Row(
@@ -58,9 +59,6 @@ class PathView(View):
         said = plots.probability_summary(*trees, answer=state.answer, names=names)
         summary = f"{plots.reasoning_summary(picture.tree, answer=state.answer)} {said}"
         self.entitle("True reasoning path", f"question {state.answer}", summary)
-
-    def _on_which(self, event: Any) -> None:
-        self.state.answer = event.new
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._view
