@@ -21,7 +21,7 @@ from sleepkit.bench.measure import ROOT
 from sleepkit.errors import require
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
 CHROMIUM_VARIABLE = "SLEEPKIT_CHROMIUM"
 CHROMIUM_FLAGS = (
@@ -97,8 +97,11 @@ def chromium_path() -> str | None:
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator["Browser"]:
+def chromium(*flags: str) -> Iterator["Browser"]:
     """Run a headless Chromium that asks for nothing on the network by itself.
+
+    Args:
+        flags: further ones of its command line.
 
     Raises:
         InvalidInputError: if there is none.
@@ -108,7 +111,7 @@ def chromium() -> Iterator["Browser"]:
     path = chromium_path()
     require(path is not None, "chromium", f"must be installed, or named by {CHROMIUM_VARIABLE}", path)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=path, args=[*CHROMIUM_FLAGS, *flags])
         try:
             yield browser
         finally:
@@ -170,13 +173,16 @@ def serve(log: Path | None = None) -> Iterator[str]:
         yield server.address
 
 
-def open_page(browser: "Browser", address: str, *, screen: tuple[int, int] = DESKTOP) -> tuple["Page", Complaints]:
+def open_page(
+    browser: "Browser | BrowserContext", address: str, *, screen: tuple[int, int] = DESKTOP
+) -> tuple["Page", Complaints]:
     """Open an address in a new page of a screen, width and height in pixels, and listen to its complaints.
 
     Raises:
         playwright.sync_api.Error: if the server does not answer within a minute.
     """
-    page = browser.new_page(viewport={"width": screen[0], "height": screen[1]})
+    page = browser.new_page()
+    page.set_viewport_size({"width": screen[0], "height": screen[1]})
     complaints = Complaints(page)
     visit(page, address)
     return page, complaints

@@ -2,10 +2,12 @@
 
 A browser reads the page's scripts for about a second. A server that has just started loads its own modules meanwhile, in a
 thread, instead of before it answers; nothing of them is imported here but the components that run in the browser: it is told of
-those that there are when it takes the frame, and could not show others that come later.
+those that there are when it takes the frame, and could not show others that come later. The thread begins when the page's script
+has run: Panel looks at what that imported, module by module, and must not find one that came and went meanwhile.
 """
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import threading
@@ -32,8 +34,8 @@ _WAIT = '<p class="sk-wait" role="status" style="margin:24px 4px;font-size:15px"
 def open_app() -> Page:
     """Return the frame of the dashboard, which fills as soon as the browser has it."""
     page = open_frame()
-    loaded = _load()
-
+    with contextlib.suppress(RuntimeError):  # of a script that no event loop runs
+        asyncio.get_running_loop().call_soon(_load)
     wait = _words("Opening the explorer.")
     fill(page, [wait])
 
@@ -42,7 +44,7 @@ def open_app() -> Page:
 
     async def enter() -> None:
         try:
-            app = await asyncio.wrap_future(loaded)
+            app = await asyncio.shield(asyncio.wrap_future(_load()))  # of all visitors: it goes on when this one leaves
             await app.furnish(page, on_place=tell)
         except Exception as error:  # whatever it is, the page must not wait for ever; it is raised again for the log
             reason = str(error) if isinstance(error, SleepkitError) else "an error, which the server's log tells"

@@ -5,7 +5,9 @@ breaks every later test that needs a loop of its own; these end with their modul
 """
 
 import os
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ import pytest
 from sleepkit.bench.browser import CHROMIUM_VARIABLE, chromium, chromium_path, serve
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,21 @@ def chrome() -> Iterator["Browser"]:
         if os.environ.get("CI"):
             pytest.fail(f"{reason} (CI runs no test suite without one)")
         pytest.skip(reason)
-    with chromium() as browser:
+    with chromium("--process-per-site") as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def tabs(chrome: "Browser") -> Iterator["BrowserContext"]:
+    """A window of a browser; its pages share a process, which compiles their scripts once and lives as long as one page does."""
+    server = ThreadingHTTPServer(("localhost", 0), BaseHTTPRequestHandler)  # has no page, and a site
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    context = chrome.new_context()
+    context.new_page().goto(f"http://localhost:{server.server_port}")
+    yield context
+    context.close()
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tests.support.lab import finished_run
 pytest.importorskip("playwright", reason="needs playwright: pip install -e .[test]")
 pytest.importorskip("axe_playwright_python", reason="needs axe-core: pip install -e .[test]")
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import BrowserContext, Page
 
 pytestmark = pytest.mark.browser
 
@@ -46,16 +46,16 @@ def serious(page: Page) -> list[str]:
         pytest.param("", PHONE, id="phone"),
     ],
 )
-def test_the_dashboard_has_no_serious_violation(chrome: Browser, address: str, query: str, screen: tuple[int, int]) -> None:
-    page, _ = open_page(chrome, address + query, screen=screen)
+def test_the_dashboard_has_no_serious_violation(tabs: BrowserContext, address: str, query: str, screen: tuple[int, int]) -> None:
+    page, _ = open_page(tabs, address + query, screen=screen)
     wait_until_full(page)
     page.wait_for_timeout(1000)
     assert serious(page) == []
     page.close()
 
 
-def test_the_controls_on_a_phone_have_no_serious_violation(chrome: Browser, address: str) -> None:
-    page, _ = open_page(chrome, address, screen=PHONE)
+def test_the_controls_on_a_phone_have_no_serious_violation(tabs: BrowserContext, address: str) -> None:
+    page, _ = open_page(tabs, address, screen=PHONE)
     wait_until_full(page)
     open_controls(page)
     page.wait_for_timeout(1000)
@@ -63,15 +63,15 @@ def test_the_controls_on_a_phone_have_no_serious_violation(chrome: Browser, addr
     page.close()
 
 
-def test_a_page_with_a_nameless_button_has_a_serious_violation(chrome: Browser) -> None:
-    page = chrome.new_page()
+def test_a_page_with_a_nameless_button_has_a_serious_violation(tabs: BrowserContext) -> None:
+    page = tabs.new_page()
     page.set_content("<html lang='en'><title>page</title><main><h1>page</h1><button></button></main></html>")
     assert serious(page) == ["critical button-name: button"]
     page.close()
 
 
 @pytest.fixture(scope="module")
-def lab(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def lab(tabs: BrowserContext, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root: Path = tmp_path_factory.mktemp("lab") / "runs"
     for seed in (0, 1):
         finished_run(root, seed=seed, validate_every=6, validation_examples=8)
@@ -80,8 +80,8 @@ def lab(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 @pytest.mark.parametrize("screen", [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone")])
-def test_the_lab_page_has_no_serious_violation(chrome: Browser, lab: str, screen: tuple[int, int]) -> None:
-    page, _ = open_page(chrome, lab, screen=screen)
+def test_the_lab_page_has_no_serious_violation(tabs: BrowserContext, lab: str, screen: tuple[int, int]) -> None:
+    page, _ = open_page(tabs, lab, screen=screen)
     page.locator(".sk-runs tbody tr").nth(1).wait_for()
     page.locator(".sk-curves .main-svg").first.wait_for()
     page.wait_for_timeout(1000)

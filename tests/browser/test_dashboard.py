@@ -14,7 +14,7 @@ from sleepkit.plots import palette
 
 pytest.importorskip("playwright", reason="needs playwright: pip install -e .[test]")
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
 pytestmark = pytest.mark.browser
 
@@ -24,8 +24,9 @@ WAIT_S = 60.0
 class Visit:
     """One page and everything it complained about."""
 
-    def __init__(self, browser: Browser, address: str) -> None:
-        self.page: Page = browser.new_page(viewport={"width": 1440, "height": 900})
+    def __init__(self, tabs: BrowserContext, address: str) -> None:
+        self.page: Page = tabs.new_page()
+        self.page.set_viewport_size({"width": 1440, "height": 900})
         self.address = address
         self.errors: list[str] = []
         self.elsewhere: list[str] = []
@@ -50,8 +51,8 @@ class Visit:
 
 
 @pytest.fixture
-def visitor(chrome: Browser, address: str) -> Iterator[Visit]:
-    visitor = Visit(chrome, address)
+def visitor(tabs: BrowserContext, address: str) -> Iterator[Visit]:
+    visitor = Visit(tabs, address)
     yield visitor
     visitor.page.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="needs playwright: pip install -e .[test]")
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from sleepkit.bench.browser import CONTEXT_SLIDER, DEPTH_SLIDER, N_SLIDER, choose, slider, visit, wait_until_full
 from sleepkit.plots import palette
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def visitor(chrome: Browser, address: str) -> Iterator[Visit]:
-    visitor = Visit(chrome, address)
+def visitor(tabs: BrowserContext, address: str) -> Iterator[Visit]:
+    visitor = Visit(tabs, address)
     yield visitor
     visitor.page.close()
 
@@ -244,8 +244,8 @@ def test_copy_link_copies_over_plain_http_or_opens_a_field_to_copy_from(visitor:
     assert not field.is_visible()
 
 
-def test_on_a_phone_the_panes_lie_below_each_other_and_nothing_sticks_out(chrome: Browser, address: str) -> None:
-    visitor = Visit(chrome, address)
+def test_on_a_phone_the_panes_lie_below_each_other_and_nothing_sticks_out(tabs: BrowserContext, address: str) -> None:
+    visitor = Visit(tabs, address)
     page = visitor.page
     page.set_viewport_size({"width": 390, "height": 844})
     visitor.go()

@@ -20,7 +20,7 @@ from tests.support.lab import finished_run, stopped_run
 
 pytest.importorskip("playwright", reason="needs playwright: pip install -e .[test]")
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request
 
 pytestmark = pytest.mark.browser
 
@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lab(chrome: Browser, root: Path) -> Iterator[str]:
+def lab(tabs: BrowserContext, root: Path) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "panel", "serve", "dashboards/runs.py", "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "SLEEPKIT_RUNS": str(root), "OMP_NUM_THREADS": "1"}
@@ -57,8 +57,9 @@ def lab(chrome: Browser, root: Path) -> Iterator[str]:
 class Visit:
     """One page and everything it complained about."""
 
-    def __init__(self, browser: Browser, address: str, width: int = 1440, height: int = 900) -> None:
-        self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+    def __init__(self, tabs: BrowserContext, address: str, width: int = 1440, height: int = 900) -> None:
+        self.page: Page = tabs.new_page()
+        self.page.set_viewport_size({"width": width, "height": height})
         self.complaints: list[str] = []
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -81,8 +82,8 @@ class Visit:
 
 
 @pytest.fixture
-def visitor(chrome: Browser, lab: str) -> Iterator[Visit]:
-    visitor = Visit(chrome, lab)
+def visitor(tabs: BrowserContext, lab: str) -> Iterator[Visit]:
+    visitor = Visit(tabs, lab)
     yield visitor
     visitor.page.close()
 
@@ -205,15 +206,15 @@ def test_a_finished_run_is_published_and_then_opens_in_the_explorer(visitor: Vis
     assert visitor.complaints == []
 
 
-def test_every_pane_is_above_the_fold_and_fits_a_phone(chrome: Browser, lab: str) -> None:
-    wide = Visit(chrome, lab).page
+def test_every_pane_is_above_the_fold_and_fits_a_phone(tabs: BrowserContext, lab: str) -> None:
+    wide = Visit(tabs, lab).page
     for name in (*FIGURES, "runs", "compared"):
         box = wide.locator(f".sk-{name}").first.bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= 1440
         assert box["y"] + box["height"] <= 900
     wide.close()
-    narrow = Visit(chrome, lab, 390, 844).page
+    narrow = Visit(tabs, lab, 390, 844).page
     for name in (*FIGURES, "runs", "compared"):
         box = narrow.locator(f".sk-{name}").first.bounding_box()
         assert box is not None

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -83,6 +84,36 @@ def test_it_is_loaded_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = door._load(), door._load()
     assert first.result(timeout=WAIT_S) is second.result(timeout=WAIT_S) is app
     assert prepared == ["once"]
+
+
+def test_who_leaves_early_does_not_end_the_loading_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sleepkit.ui import app
+
+    gate = threading.Event()
+    monkeypatch.setattr(app, "prepare", gate.wait)
+
+    async def leave() -> None:
+        door.open_app()
+        await asyncio.sleep(0.05)
+        await end_others()
+
+    asyncio.run(leave())
+    gate.set()
+    assert door._load().result(timeout=WAIT_S) is app
+
+
+def test_nothing_is_loaded_while_the_script_of_the_page_runs() -> None:
+    """Panel walks through what the script imported, and fails at a module that a thread imports and gives up meanwhile."""
+
+    async def begin() -> tuple[int, int]:
+        door.open_app()
+        before = door._load.cache_info().currsize
+        await asyncio.sleep(0)
+        after = door._load.cache_info().currsize
+        await end_others()
+        return before, after
+
+    assert asyncio.run(begin()) == (0, 1)
 
 
 def test_what_runs_in_the_browser_is_known_before_a_frame_is_sent() -> None:
