@@ -1,7 +1,7 @@
 """The dashboard: controls at the left, one computed sentence on top, timeline and panes, all of it driven by one state."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import panel as pn
@@ -19,15 +19,16 @@ from sleepkit.ui.copy_link import CopyLink
 from sleepkit.ui.door import OPENING, open_frame
 from sleepkit.ui.line import Line
 from sleepkit.ui.opening import OnPlace, opening_of
-from sleepkit.ui.page import fill, follow_theme
+from sleepkit.ui.page import filling, follow_theme
 from sleepkit.ui.session import ExplorerSession
 from sleepkit.ui.state import TABS, URL_NAMES, ExplorerState, opening_request, opening_values
 from sleepkit.ui.subject import Subject, subject
 from sleepkit.ui.tour import Tour
 
-# Pages are furnished one after the other, each in a part of a second: whoever comes with many keeps nobody else waiting.
+# Pages are furnished one after the other, each in small steps: whoever comes with many keeps nobody else waiting.
 ENTRANCE = Line()
 _REST_S = 0.01
+_DONE = object()
 _BAR = {"flex-wrap": "wrap", "row-gap": "4px", "align-items": "center"}
 _SMALL = {"padding": "1px 8px", "textTransform": "none", "whiteSpace": "nowrap"}
 
@@ -44,7 +45,8 @@ def build_app(model_name: str = OPENING, *, workshop: Workshop | None = None) ->
     """
     page, workshop = open_frame(), shared_workshop() if workshop is None else workshop
     state, refused = _asked_for(model_name)
-    _furnish(page, model_name, refused, ExplorerSession(state, workshop))
+    for _ in _furnishing(page, model_name, refused, lambda: ExplorerSession(state, workshop)):
+        pass
     return page
 
 
@@ -64,9 +66,11 @@ async def furnish(page: Page, model_name: str = OPENING, *, on_place: OnPlace | 
     document = pn.state.curdoc
     opening = await opening_of(state, workshop, on_place=on_place)
     async with ENTRANCE.turn(on_place):
-        if not _has_left(document):
+        steps = _furnishing(page, model_name, refused, lambda: ExplorerSession(state, workshop, opening))
+        going = True
+        while going and not _has_left(document):
             with pn.io.hold():
-                _furnish(page, model_name, refused, ExplorerSession(state, workshop, opening))
+                going = next(steps, _DONE) is not _DONE
             await asyncio.sleep(_REST_S)  # who asks for something else meanwhile is answered
 
 
@@ -83,7 +87,10 @@ def _asked_for(model_name: str) -> tuple[ExplorerState, str]:
     return state, refused
 
 
-def _furnish(page: Page, model_name: str, refused: str, session: ExplorerSession) -> None:
+def _furnishing(page: Page, model_name: str, refused: str, begin: Callable[[], ExplorerSession]) -> Iterator[None]:
+    """Begin a session and put it on a page, in steps of a tenth of a second or two."""
+    session = begin()
+    yield
     state = session.state
     if refused:
         session.status.refuse(refused, "address")
@@ -95,7 +102,8 @@ def _furnish(page: Page, model_name: str, refused: str, session: ExplorerSession
             session.status.refuse(refused, "address")
 
     follow_theme(page, state)
-    fill(page, [*_body(session), address_bar(state, URL_NAMES, on_visit=visit)], sidebar=session.controls)
+    bar = address_bar(state, URL_NAMES, on_visit=visit)
+    yield from filling(page, [*_body(session), bar], sidebar=session.controls)
     pn.state.onload(session.start)
 
 

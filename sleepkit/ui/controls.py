@@ -16,6 +16,7 @@ from sleepkit.plots import last_pass
 from sleepkit.ui import html
 from sleepkit.ui.choice import Repeats, on_choice, on_release, take, toggle
 from sleepkit.ui.compute import Turn, Turns
+from sleepkit.ui.page import Folded
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import EVICTIONS, EXAMPLE_RANGE, N_PASSES_RANGE, ExplorerState
 from sleepkit.ui.status import StatusLine
@@ -31,7 +32,7 @@ _MOST_DIGITS = 9
 _REST_S = 0.25  # a slider that is dragged rests when it has stood still for this long
 
 
-class Controls(pn.viewable.Viewer):
+class Controls(pn.viewable.Viewer, Folded):
     """Widgets over one state.
 
     Args:
@@ -102,27 +103,15 @@ class Controls(pn.viewable.Viewer):
         on_choice(self._head, self._head_shown, self._on_head)
         export = pmu.FileDownload(label="Trace (netCDF)", callback=on_export, filename="trace.nc", size="small", **_WIDE)
         self._help = pn.pane.HTML("", sizing_mode="stretch_width", margin=(6, 12))
-        self._view = pn.Column(
-            self._model,
-            self._n_passes,
-            self._compare,
-            self._context,
-            self._depth,
-            self._example,
-            self._window,
-            self._pass,
-            self._head,
-            pn.Row(self._layer, self._attention_layer, sizing_mode="stretch_width", margin=0),
-            self._window_len,
-            eviction,
-            back,
-            self.text,
-            self._edit,
-            self.text_help,
-            export,
-            self._help,
-            sizing_mode="stretch_width",
-            margin=(4, 0),
+        layers = pn.Row(self._layer, self._attention_layer, sizing_mode="stretch_width", margin=0)
+        self._view = pn.Column(sizing_mode="stretch_width", margin=(4, 0))
+        self.fold(
+            self._view,
+            [
+                [self._model, self._n_passes, self._compare, self._context, self._depth, self._example],
+                [self._window, self._pass, self._head, layers, self._window_len, eviction, back],
+                [self.text, self._edit, self.text_help, export, self._help],
+            ],
         )
 
     def fit(self, picture: Picture) -> None:

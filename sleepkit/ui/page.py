@@ -1,6 +1,6 @@
 """The frame of every page: a slim bar, controls that open where there is room for them, nothing that has no name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import panel as pn
@@ -180,6 +180,28 @@ def frame(title: str, *, with_controls: bool, theme: "Theme | None" = None) -> P
     return page
 
 
+class Folded:
+    """A part of a page that is shown empty and gets its own parts one by one: each costs a server a tenth of a second."""
+
+    _column: pn.Column
+    _parts: list[list[Any]]
+
+    def fold(self, column: pn.Column, parts: Sequence[list[Any]]) -> None:
+        """Keep parts until their column is on the page.
+
+        Args:
+            column: what they stand in.
+            parts: from above; a list is one step.
+        """
+        self._column, self._parts = column, list(parts)
+
+    def unfold(self) -> Iterator[None]:
+        """Put the parts into the column, a step at a time."""
+        while self._parts:
+            self._column.extend(self._parts.pop(0))
+            yield
+
+
 def fill(page: Page, body: list[Any], *, sidebar: Any = None) -> None:
     """Put what a page is about into its frame; what stood there before goes.
 
@@ -188,10 +210,31 @@ def fill(page: Page, body: list[Any], *, sidebar: Any = None) -> None:
         body: what stands in the main area, below each other.
         sidebar: the controls.
     """
-    column = page.main[0]
-    column.objects = [*body, *(each for each in column.objects if isinstance(each, Wideness | SystemColours))]
+    for _ in filling(page, body, sidebar=sidebar):
+        pass
+
+
+def filling(page: Page, body: list[Any], *, sidebar: Any = None) -> Iterator[None]:
+    """Do what ``fill`` does in steps, between which a server can answer others.
+
+    Args:
+        page: what ``frame`` returned.
+        body: what stands in the main area, below each other; what is folded unfolds there, one part a step.
+        sidebar: the controls, likewise.
+    """
+    column, shown = page.main[0], list[Any]()
+    kept = [each for each in column.objects if isinstance(each, Wideness | SystemColours)]
+    for part in body:
+        shown.append(part)
+        column.objects = [*shown, *kept]
+        yield
+        if isinstance(part, Folded):
+            yield from part.unfold()
     if sidebar is not None:
         page.sidebar = [DrawerName(height=0, margin=0), sidebar]
+        yield
+        if isinstance(sidebar, Folded):
+            yield from sidebar.unfold()
     widgets: list[Any] = page.select(pn.widgets.WidgetBase)
     for widget in widgets:
         widget._debounce = _PROMPT_MS

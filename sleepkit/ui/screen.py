@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from sleepkit.ui import export
 from sleepkit.ui.figure import FigurePane
 from sleepkit.ui.html import WRAPPING
+from sleepkit.ui.page import Folded
 from sleepkit.ui.picture import Picture
 from sleepkit.ui.state import ExplorerState
 from sleepkit.ui.views import (
@@ -31,7 +32,7 @@ ROW_HEIGHT, TIMELINE_HEIGHT, GAP = 306, 114, 8
 _ALL_ROWS = 2 * ROW_HEIGHT + GAP
 
 
-class Screen(pn.viewable.Viewer):
+class Screen(pn.viewable.Viewer, Folded):
     """All panes over one state.
 
     Args:
@@ -51,13 +52,9 @@ class Screen(pn.viewable.Viewer):
         self.path = PathView(state, height=ROW_HEIGHT)
         self._single = (self.fast_weights, self.accuracy, self.attention, self.text, self.memory, self.path)
         row = {"sizing_mode": "stretch_width", "margin": (GAP, 0, 0, 0), "styles": WRAPPING}
-        self._tabs: dict[str, Any] = {
-            "single": pn.Column(
-                *(pn.Row(*self._single[start : start + 2], **row) for start in (0, 2, 4)),
-                sizing_mode="stretch_width",
-                margin=0,
-            )
-        }
+        single = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._tabs: dict[str, Any] = {"single": single}
+        self.fold(single, [[pn.Row(*self._single[start : start + 2], **row)] for start in (0, 2, 4)])
         self._others: dict[str, Any] = {}
         self._open = pn.Column(self._tabs["single"], sizing_mode="stretch_width", margin=0)
         self._view = pn.Column(self.timeline, self._open, sizing_mode="stretch_width", margin=(GAP, 0, 0, 0))
@@ -67,8 +64,9 @@ class Screen(pn.viewable.Viewer):
         tab = self._state.tab
         for view in (self.timeline, *self._views(tab)):
             view.draw(picture)
-        for pane in (*self.timeline.figure_panes, *self._tabs[tab].select(FigurePane)):
-            pane.settings = picture.settings
+        for view in (self.timeline, *self._views(tab)):
+            for pane in view.__panel__().select(FigurePane):
+                pane.settings = picture.settings
         if self._open[0] is not self._tabs[tab]:
             self._open[:] = [self._tabs[tab]]
 

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("panel_material_ui", reason="needs the extra 'workbench'")
 
+from sleepkit.ui import choice
 from sleepkit.ui.compute import shared_workshop
 from sleepkit.ui.controls import Controls
 from sleepkit.ui.opening import opening_now
@@ -118,7 +119,10 @@ def test_what_is_asked_for_while_a_slider_is_dragged_is_where_it_rests(controls:
 
 
 @pytest.mark.parametrize("name", ["window", "pass"])
-def test_what_a_browser_repeats_is_put_right(name: str, controls: Controls, state: ExplorerState) -> None:
+def test_what_a_browser_repeats_is_put_right(
+    name: str, controls: Controls, state: ExplorerState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "_LAG_S", 1e9)
     controls.fit(opening_now(state, shared_workshop()).picture)
     slider = getattr(controls, f"_{name}")
 
@@ -137,7 +141,25 @@ def test_what_a_browser_repeats_is_put_right(name: str, controls: Controls, stat
     in_a_loop(go_and_return)
 
 
-def test_a_text_that_a_browser_repeats_is_not_read(controls: Controls, state: ExplorerState, typed: list[str]) -> None:
+def test_what_comes_later_is_a_choice(controls: Controls, state: ExplorerState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_LAG_S", 0.0)
+    controls.fit(opening_now(state, shared_workshop()).picture)
+
+    def go_and_choose() -> None:
+        for number in (3, 2):
+            state.param.update(window=number, sleep_pass=number)
+            controls.follow()
+        sent(controls._pass, value=3)
+
+    in_a_loop(go_and_choose)
+    assert state.sleep_pass == 3
+
+
+def test_a_text_that_a_browser_repeats_is_not_read(
+    controls: Controls, state: ExplorerState, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "_LAG_S", 1e9)
+
     def go_and_return() -> None:
         state.text = "one"
         state.text = "another"

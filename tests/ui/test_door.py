@@ -29,22 +29,45 @@ def words(page: Any) -> str:
     return " ".join(str(part.object) for part in page.main[0] if hasattr(part, "object"))
 
 
-async def opened(wanted: str) -> Any:
-    """Open the dashboard and wait until its page says something."""
+async def opened(wanted: str, *, n_beside: int = 0) -> Any:
+    """Open the dashboard and wait until its page says something, and has so many parts beside it."""
     page = door.open_app()
     assert "Opening the explorer" in words(page), "before anything is loaded"
     end = time.monotonic() + WAIT_S
-    while wanted not in words(page) and time.monotonic() < end:
+    while not (wanted in words(page) and len(page.sidebar) == n_beside) and time.monotonic() < end:
         await asyncio.sleep(0.01)
     await end_others()
     return page
 
 
 def test_the_frame_is_there_at_once_and_fills() -> None:
-    page = asyncio.run(opened("sk-finding"))
+    page = asyncio.run(opened("sk-finding", n_beside=2))
     assert "With N = 4 this model answers" in words(page)
     assert "Opening" not in words(page)
     assert len(page.sidebar) == 2
+
+
+def test_others_are_answered_while_a_page_is_furnished() -> None:
+    from sleepkit.ui import app
+
+    seen = set[int]()
+
+    async def look(page: Any) -> None:
+        """Be served as often as the event loop is free, and see how much of the page is there."""
+        while True:
+            seen.add(len(page.select()))
+            await asyncio.sleep(0)
+
+    async def furnish() -> None:
+        page = door.open_frame()
+        other = asyncio.ensure_future(look(page))
+        await app.furnish(page)
+        other.cancel()
+        await end_others()
+
+    app.prepare()
+    asyncio.run(furnish())
+    assert len(seen) >= 10
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class FastWeightsView(View):
         self._plot_height = plot_height
         self._plot, self._curve = plot_pane(plot_height, "fast-weights"), plot_pane(plot_height, "passes")
         self._plot.param.watch(lambda event: look_at_head(state, self._plot.shown, event), "click_data")
-        view, curve = toggle(state, "view", VIEWS, margin=(0, 0, 0, 8)), toggle(state, "curve", CURVES, margin=(4, 0, 0, 8))
+        view, curve = toggle(state, "view", VIEWS, margin=(0, 6, 0, 8)), toggle(state, "curve", CURVES, margin=(4, 0, 0, 8))
         self.player = pmu.Player(
             label="", variant="minimal", interval=700, start=0, end=1, show_value=False, sizing_mode="stretch_width", margin=0
         )
