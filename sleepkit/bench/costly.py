@@ -6,6 +6,7 @@ refuses, and the most that it grants. Meanwhile one more visitor asks for a page
 open, looks at pass after pass.
 """
 
+import argparse
 import asyncio
 import json
 import statistics
@@ -123,6 +124,7 @@ async def measure(address: str, pid: int) -> dict[str, object]:
 
 def main() -> None:
     """Serve read-only, measure, and print what was found and what the server's log tells of trouble."""
+    argparse.ArgumentParser(prog="python -m sleepkit.bench.costly", description="Takes two minutes and prints JSON.").parse_args()
     AsyncHTTPClient.configure(None, max_clients=100)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")

@@ -17,7 +17,7 @@ from sleepkit.errors import refuse
 _LAG_S = 3.0  # a browser that is busy for longer repeats what nobody waits for any more
 
 # Toggle buttons as small as a title line allows, in the case they are written in.
-SMALL_TOGGLE = {
+_SMALL = {
     "& .MuiToggleButton-root": {
         "whiteSpace": "nowrap",
         "padding": "2px 8px",
@@ -104,7 +104,7 @@ def toggle(state: param.Parameterized, name: str, options: Sequence[str] | Mappi
         look: further parameters of the widget.
     """
     kinds = dict(options) if isinstance(options, Mapping) else list(options)
-    style = {"label": "", "size": "small", "sx": SMALL_TOGGLE, **look}
+    style = {"label": "", "size": "small", "sx": _SMALL, **look}
     widget = pmu.RadioButtonGroup(options=kinds, value=getattr(state, name), **style)
     on_choice(widget, lambda: getattr(state, name), lambda value: take(state, **{name: value}))
     state.param.watch(lambda event: widget.param.update(value=event.new), name)

@@ -168,7 +168,7 @@ class Controls(pn.viewable.Viewer, Folded):
 
         async def rest(turn: Turn, value: Any) -> None:
             await asyncio.sleep(_REST_S)
-            if not turn.over:
+            if not turn.over and slider.value == value:  # it may have gone back to what is shown, which asks for nothing
                 ask(value)
 
         def follow(event: Any) -> None:

@@ -118,6 +118,17 @@ def test_what_is_asked_for_while_a_slider_is_dragged_is_where_it_rests(controls:
     assert asked == [5]
 
 
+def test_a_slider_that_is_dragged_away_and_back_asks_for_nothing(controls: Controls, state: ExplorerState) -> None:
+    before = state.example
+
+    def drag() -> None:
+        sent(controls._example, value=before + 3)
+        sent(controls._example, value=before)
+
+    in_a_loop(drag)
+    assert (state.example, controls._example.value) == (before, before)
+
+
 @pytest.mark.parametrize("name", ["window", "pass"])
 def test_what_a_browser_repeats_is_put_right(
     name: str, controls: Controls, state: ExplorerState, monkeypatch: pytest.MonkeyPatch
