@@ -2,8 +2,8 @@
 
 Panel's own pane draws every figure about four times in a Material page: an empty one first, again when the theme has written its
 colours and margins into the layout in the browser, again with ours, and again for each resizing. This one draws a figure once,
-when it is there, and nothing dresses it but its builder. Plotly's own classes, a tenth of a second of loading, come with the first
-figure: the types below are quoted.
+when it is there, and nothing dresses it but its builder. Plotly's own classes, which load for a tenth of a second, come with the
+first figure: the types below are quoted.
 """
 
 from collections.abc import Callable, Hashable, Mapping
